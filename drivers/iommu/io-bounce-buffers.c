@@ -1,0 +1,661 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Bounce buffers for streaming DMA through an IOMMU: who is bounced, and how a
+ * single mapping is. What is copied where:
+ *
+ *	map		always copies in, also for DMA_FROM_DEVICE: the device
+ *			may write less than all of the buffer, and what it does
+ *			not write must come back as it was (as in swiotlb)
+ *	unmap		copies out what the device may have written
+ *	sync for CPU	likewise, the part that is named
+ *	sync for device	copies in the part that is named, unless the device
+ *			only writes
+ *
+ * Each direction has slots of its own, so that the device is never permitted
+ * more than the direction says.
+ */
+
+#define pr_fmt(fmt) "iommu: bounce: " fmt
+
+#include <linux/crash_dump.h>
+#include <linux/ctype.h>
+#include <linux/dma-direct.h>
+#include <linux/dma-map-ops.h>
+#include <linux/highmem.h>
+#include <linux/init.h>
+#include <linux/iommu.h>
+#include <linux/kmsan-checks.h>
+#include <linux/mm.h>
+#include <linux/pci.h>
+#include <linux/slab.h>
+#include <linux/string_choices.h>
+
+#include "io-bounce-internal.h"
+
+DEFINE_STATIC_KEY_FALSE(io_bounce_key);
+
+/* Limits on the parameters: see io-buffer-manager.h */
+#define LIMIT_MAX	IO_BUFFER_MAX_SLOT
+#define MEMORY_MIN	IO_BUFFER_MIN_CHUNK
+
+/*
+ * 64 MiB hold a queue of 1024 requests of 64 KiB, or of 512 each way. Small
+ * machines keep most of their memory for other uses.
+ */
+#define MEMORY_DEFAULT	SZ_64M
+#define MEMORY_SHARE	16
+
+static bool bounce_on = IS_ENABLED(CONFIG_IOMMU_BOUNCE_BUFFERS_DEFAULT_ON);
+/* The largest mapping that is bounced, in bytes. */
+size_t io_bounce_limit __ro_after_init = SZ_64K;
+/* The most memory a domain takes, in bytes; 0: decide at boot. */
+static size_t bounce_memory __ro_after_init;
+
+static int __init bounce_setup(char *str)
+{
+	if (str && !strcmp(str, "on"))
+		bounce_on = true;
+	else if (str && !strcmp(str, "off"))
+		bounce_on = false;
+	else
+		pr_warn("iommu.bounce=%s: expected on or off, keeping %s\n",
+			str ?: "", str_on_off(bounce_on));
+	return 0;
+}
+early_param("iommu.bounce", bounce_setup);
+
+/* Parse a size with an optional suffix; false, and *size as it was, if bad. */
+static bool __init parse_size(const char *str, size_t min, u64 max,
+			      size_t *size)
+{
+	u64 value;
+	char *end;
+
+	if (!str || !isdigit(*str))
+		return false;
+	value = memparse(str, &end);
+	if (*end || value < min || value > max)
+		return false;
+	*size = value;
+	return true;
+}
+
+static int __init bounce_limit_setup(char *str)
+{
+	if (!parse_size(str, 1, LIMIT_MAX, &io_bounce_limit))
+		pr_warn("iommu.bounce_limit=%s: expected 1 to %u bytes, keeping %zu\n",
+			str ?: "", LIMIT_MAX, io_bounce_limit);
+	return 0;
+}
+early_param("iommu.bounce_limit", bounce_limit_setup);
+
+static int __init bounce_memory_setup(char *str)
+{
+	if (!parse_size(str, MEMORY_MIN, SIZE_MAX / 2, &bounce_memory))
+		pr_warn("iommu.bounce_memory=%s: expected at least %u bytes, keeping the default\n",
+			str ?: "", MEMORY_MIN);
+	return 0;
+}
+early_param("iommu.bounce_memory", bounce_memory_setup);
+
+static int __init io_bounce_init(void)
+{
+	if (!bounce_on)
+		return 0;
+
+	/*
+	 * A crash kernel has little memory, and its devices are attached to
+	 * their domains as late as by the first ordinary mapping.
+	 */
+	if (is_kdump_kernel()) {
+		pr_info("off in a crash kernel\n");
+		return 0;
+	}
+
+	if (!bounce_memory)
+		bounce_memory = max_t(u64, MEMORY_MIN,
+				      min_t(u64, MEMORY_DEFAULT,
+					    ((u64)totalram_pages() << PAGE_SHIFT) /
+					    MEMORY_SHARE));
+	static_branch_enable(&io_bounce_key);
+	pr_info("mappings of up to %zu bytes, up to %zu KiB per domain\n",
+		io_bounce_limit, bounce_memory / SZ_1K);
+	return 0;
+}
+/* Before any IOMMU driver sets up a domain. */
+arch_initcall(io_bounce_init);
+
+static void io_bounce_work(struct work_struct *work)
+{
+	struct io_bounce *bounce = container_of(work, struct io_bounce, work);
+	struct io_bounce_stats __percpu *stats;
+
+	if (bounce->stats)
+		return;
+	stats = alloc_percpu(struct io_bounce_stats);
+	if (stats)
+		/* Pairs with io_bounce_count(): zeroed before it is seen. */
+		smp_store_release(&bounce->stats, stats);
+}
+
+/**
+ * io_bounce_setup - prepare the bounce buffers of a domain
+ * @bounce: zeroed memory
+ * @coherent: is DMA of the domain's devices coherent with the CPU caches
+ * @domain: the domain
+ * @iovad: its IOVA space, initialised
+ * @memory_max: the most memory to use, in bytes
+ */
+void io_bounce_setup(struct io_bounce *bounce, bool coherent,
+		     struct iommu_domain *domain, struct iova_domain *iovad,
+		     size_t memory_max)
+{
+	bounce->coherent = coherent;
+	INIT_WORK(&bounce->work, io_bounce_work);
+	io_buffer_manager_init(&bounce->mgr, domain, iovad, memory_max);
+}
+
+/**
+ * io_bounce_teardown - undo io_bounce_setup()
+ * @bounce: the bounce buffers; no device may reach them any more
+ *
+ * Context: may sleep.
+ */
+void io_bounce_teardown(struct io_bounce *bounce)
+{
+	cancel_work_sync(&bounce->work);
+	io_buffer_manager_destroy(&bounce->mgr);
+	free_percpu(bounce->stats);
+}
+
+/**
+ * io_bounce_create - give a DMA domain bounce buffers
+ * @ref: the domain's reference; set unless memory is short
+ * @dev: a device of the domain
+ * @domain: the domain
+ * @iovad: its IOVA space, initialised
+ *
+ * Failure is not an error: the domain then maps as ever.
+ *
+ * Context: may sleep; serialised per domain by the group's mutex.
+ */
+void io_bounce_create(struct io_bounce_ref *ref, struct device *dev,
+		      struct iommu_domain *domain, struct iova_domain *iovad)
+{
+	struct io_bounce *bounce;
+
+	if (!io_bounce_enabled() || ref->bounce)
+		return;
+
+	bounce = kzalloc_obj(*bounce);
+	if (!bounce)
+		return;
+
+	io_bounce_setup(bounce, dev_is_dma_coherent(dev), domain, iovad,
+			bounce_memory);
+	io_bounce_debugfs_add(bounce, dev);
+	WRITE_ONCE(ref->bounce, bounce);
+}
+
+/**
+ * io_bounce_destroy - undo io_bounce_create()
+ * @ref: the domain's reference; no device may be attached to the domain
+ *
+ * Context: may sleep. Must come before the IOVA space is torn down.
+ */
+void io_bounce_destroy(struct io_bounce_ref *ref)
+{
+	struct io_bounce *bounce = ref->bounce;
+
+	if (!bounce)
+		return;
+
+	ref->bounce = NULL;
+	io_bounce_debugfs_remove(bounce);
+	io_bounce_teardown(bounce);
+	kfree(bounce);
+}
+
+bool __io_bounce_owns(const struct io_bounce *bounce, dma_addr_t addr)
+{
+	return io_buffer_owns(&bounce->mgr, addr);
+}
+
+static bool dev_is_untrusted(struct device *dev)
+{
+	return dev_is_pci(dev) && to_pci_dev(dev)->untrusted;
+}
+
+/*
+ * Not normal memory, memory that may not be copied behind the caller's back,
+ * or, with DMA_ATTR_SKIP_CPU_SYNC, a mapping that stays and whose owner syncs
+ * by hand or not at all: bouncing it would save nothing and cost copies.
+ */
+#define ATTRS_NOT_BOUNCED	(DMA_ATTR_MMIO | DMA_ATTR_REQUIRE_COHERENT | \
+				 DMA_ATTR_CC_SHARED | DMA_ATTR_PRIVILEGED | \
+				 DMA_ATTR_SKIP_CPU_SYNC)
+
+/*
+ * Untrusted devices must not see even the padding of a slot, and confidential
+ * guests need decrypted slots: both keep to the ways they have today. So do
+ * devices that dma-iommu would refuse, and those whose coherence is not that
+ * of the slots.
+ */
+static bool device_allowed(const struct io_bounce *bounce, struct device *dev)
+{
+	return !dev_is_untrusted(dev) && !force_dma_unencrypted(dev) &&
+	       dev_is_dma_coherent(dev) == bounce->coherent &&
+	       !(dma_get_min_align_mask(dev) >> bounce->mgr.granule_shift);
+}
+
+/**
+ * io_bounce_allowed - the policy: may this mapping be bounced
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @size: bytes to be mapped in one operation
+ * @attrs: DMA_ATTR_*
+ *
+ * Return: true if it may; counts the reason if not.
+ */
+bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
+		       size_t size, unsigned long attrs)
+{
+	enum io_bounce_counter why;
+
+	/* Zero bytes are not ours to judge; they wrap round. */
+	if (size - 1 >= io_bounce_limit)
+		why = IO_BOUNCE_SKIP_LIMIT;
+	else if (attrs & ATTRS_NOT_BOUNCED)
+		why = IO_BOUNCE_SKIP_ATTRS;
+	else if (!device_allowed(bounce, dev))
+		why = IO_BOUNCE_SKIP_DEVICE;
+	else
+		return true;
+
+	io_bounce_count(bounce, why, 1);
+	return false;
+}
+
+static u64 device_dma_limit(const struct io_bounce *bounce, struct device *dev)
+{
+	const struct iommu_domain_geometry *geo = &bounce->mgr.domain->geometry;
+	u64 limit = min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+
+	return geo->force_aperture ? min(limit, (u64)geo->aperture_end) : limit;
+}
+
+static enum io_buffer_perm dir_to_perm(enum dma_data_direction dir)
+{
+	switch (dir) {
+	case DMA_TO_DEVICE:
+		return IO_BUFFER_READ;
+	case DMA_FROM_DEVICE:
+		return IO_BUFFER_WRITE;
+	default:
+		return IO_BUFFER_READ_WRITE;
+	}
+}
+
+/* Count a miss and ask for more; the first one also gets us counters. */
+static noinline void io_bounce_missed(struct io_bounce *bounce,
+				      struct device *dev, size_t size,
+				      enum io_buffer_perm perm,
+				      enum io_buffer_miss why)
+{
+	struct io_buffer_limits limits = {
+		.dma_limit = device_dma_limit(bounce, dev),
+		.prefer_32bit = dev->iommu && dev->iommu->pci_32bit_workaround,
+		.prot = bounce->coherent ? IOMMU_CACHE : 0,
+		.nid = dev_to_node(dev),
+	};
+
+	if (!READ_ONCE(bounce->stats)) {
+		atomic_long_inc(&bounce->early);
+		queue_work(system_dfl_wq, &bounce->work);
+	}
+	io_bounce_count(bounce, IO_BOUNCE_MISS_COLD + why, 1);
+
+	if (why == IO_BUFFER_MISS_BUSY)
+		io_bounce_sample_use(bounce);
+	if (why == IO_BUFFER_MISS_BUSY || why == IO_BUFFER_MISS_COLD)
+		io_buffer_want(&bounce->mgr, perm, size, &limits);
+}
+
+/* Slots in use are counted by looking at all of them: not on every map. */
+#define SAMPLE_MASK	255
+
+static void io_bounce_hit(struct io_bounce *bounce, enum io_bounce_counter hit)
+{
+	struct io_bounce_stats __percpu *stats = READ_ONCE(bounce->stats);
+
+	if (likely(stats) &&
+	    !(this_cpu_inc_return(stats->count[hit]) & SAMPLE_MASK))
+		io_bounce_sample_use(bounce);
+}
+
+/**
+ * io_bounce_sample_use - see whether more slots are in use than ever before
+ * @bounce: the bounce buffers of the domain
+ *
+ * Called on some of the maps and on every miss for want of a free slot, which
+ * is when use is highest.
+ */
+void io_bounce_sample_use(struct io_bounce *bounce)
+{
+	unsigned int used = io_buffer_manager_used(&bounce->mgr);
+
+	/* Two CPUs may race: it is a sample anyway. */
+	if (used > READ_ONCE(bounce->high_water))
+		WRITE_ONCE(bounce->high_water, used);
+}
+
+/**
+ * io_bounce_get - take a slot for a device
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @size: bytes the slot must hold, at least 1
+ * @dir: what the device may do with them
+ * @hit: what to count if there is one
+ * @buf: filled in with the slot
+ *
+ * Context: any but NMI.
+ * Return: true, or false if the mapping must be made the ordinary way.
+ */
+bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
+		   enum dma_data_direction dir, enum io_bounce_counter hit,
+		   struct io_buffer *buf)
+{
+	enum io_buffer_perm perm = dir_to_perm(dir);
+	int ret;
+
+	ret = io_buffer_get(&bounce->mgr, perm, size,
+			    device_dma_limit(bounce, dev), buf);
+	if (unlikely(ret)) {
+		io_bounce_missed(bounce, dev, size, perm, -1 - ret);
+		return false;
+	}
+
+	io_bounce_hit(bounce, hit);
+	/* Coherent devices skip sync calls until told not to. */
+	dma_reset_need_sync(dev);
+	return true;
+}
+
+/**
+ * io_bounce_put - give a slot back and forget what it stood for
+ * @buf: the slot
+ */
+void io_bounce_put(const struct io_buffer *buf)
+{
+	io_buffer_slot(buf)->len = 0;
+	io_buffer_pool_put(buf);
+}
+
+/**
+ * io_bounce_find - from a bounced address to its slot
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device, for the message
+ * @addr: an address in the window
+ * @buf: filled in with the slot
+ *
+ * Return: true; false, having said so, if nothing is mapped there: the driver
+ * unmaps or syncs twice, or what it never mapped.
+ */
+bool io_bounce_find(struct io_bounce *bounce, struct device *dev,
+		    dma_addr_t addr, struct io_buffer *buf)
+{
+	if (likely(io_buffer_find(&bounce->mgr, addr, buf) &&
+		   io_buffer_slot(buf)->len))
+		return true;
+
+	dev_warn_once(dev, "no DMA mapping at %pad\n", &addr);
+	return false;
+}
+
+/* Copy between memory that may have no kernel address and a slot. */
+static void copy_phys(phys_addr_t phys, void *slot, size_t len, bool to_slot)
+{
+	if (!PhysHighMem(phys)) {
+		if (to_slot)
+			memcpy(slot, phys_to_virt(phys), len);
+		else
+			memcpy(phys_to_virt(phys), slot, len);
+		return;
+	}
+
+	while (len) {
+		size_t part = min(len, PAGE_SIZE - offset_in_page(phys));
+		struct page *page = pfn_to_page(PHYS_PFN(phys));
+
+		if (to_slot)
+			memcpy_from_page(slot, page, offset_in_page(phys),
+					 part);
+		else
+			memcpy_to_page(page, offset_in_page(phys), slot, part);
+		phys += part;
+		slot += part;
+		len -= part;
+	}
+}
+
+/*
+ * What lies behind a slot from @offset on: false if nothing was linked there,
+ * else @phys, contiguous for @part bytes. At most @len bytes, at least one.
+ */
+static bool next_part(const struct io_buffer *buf, size_t offset, size_t len,
+		      phys_addr_t *phys, size_t *part)
+{
+	const struct io_buffer_slot *slot = io_buffer_slot(buf);
+	const phys_addr_t *granules = io_buffer_granules(buf);
+	size_t granule = 1UL << buf->chunk->granule_shift;
+	size_t in_granule = offset & (granule - 1);
+	size_t i = offset >> buf->chunk->granule_shift;
+
+	*part = len;
+	if (slot->orig != IO_BUFFER_LIST) {
+		*phys = slot->orig + (offset - slot->start);
+		return true;
+	}
+
+	if (!granules)
+		return false;
+
+	*part = min(len, granule - in_granule);
+	if (!(granules[i] & IO_BUFFER_GRANULE_VALID))
+		return false;
+
+	*phys = (granules[i] & ~IO_BUFFER_GRANULE_VALID) + in_granule;
+	for (; *part < len && granules[i + 1] == granules[i] + granule; i++)
+		*part = min(len, *part + granule);
+	return true;
+}
+
+static void copy_slot(const struct io_buffer *buf, size_t offset, size_t len,
+		      bool to_slot)
+{
+	void *vaddr = io_buffer_vaddr(buf);
+	phys_addr_t phys;
+	size_t part;
+
+	for (; len; offset += part, len -= part)
+		if (next_part(buf, offset, len, &phys, &part))
+			copy_phys(phys, vaddr + offset, part, to_slot);
+}
+
+/*
+ * Copy no more than was mapped: a length that the driver got wrong must not
+ * overwrite what lies next to its buffer.
+ */
+static size_t clamp_to_mapping(struct device *dev, const struct io_buffer *buf,
+			       size_t offset, size_t len)
+{
+	const struct io_buffer_slot *slot = io_buffer_slot(buf);
+	size_t end = slot->start + slot->len;
+
+	if (likely(offset >= slot->start && offset + len <= end))
+		return len;
+
+	dev_warn_once(dev, "DMA mapping of %u bytes used with offset %zd, size %zu\n",
+		      slot->len, (ssize_t)(offset - slot->start), len);
+	return offset < slot->start || offset >= end ? 0 : end - offset;
+}
+
+/**
+ * io_bounce_copy_in - hand part of a buffer to the device
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @buf: the slot
+ * @offset: from the start of the slot, in bytes
+ * @len: in bytes
+ * @dir: direction of the mapping
+ */
+void io_bounce_copy_in(struct io_bounce *bounce, struct device *dev,
+		       const struct io_buffer *buf, size_t offset, size_t len,
+		       enum dma_data_direction dir)
+{
+	len = clamp_to_mapping(dev, buf, offset, len);
+	copy_slot(buf, offset, len, true);
+	if (!bounce->coherent) {
+		arch_sync_dma_for_device(io_buffer_phys(buf) + offset, len,
+					 dir);
+		arch_sync_dma_flush();
+	}
+	io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, len);
+}
+
+/**
+ * io_bounce_copy_out - take part of a buffer back from the device
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @buf: the slot
+ * @offset: from the start of the slot, in bytes
+ * @len: in bytes
+ * @dir: direction of the mapping; does nothing for DMA_TO_DEVICE
+ */
+void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
+			const struct io_buffer *buf, size_t offset, size_t len,
+			enum dma_data_direction dir)
+{
+	if (dir == DMA_TO_DEVICE)
+		return;
+
+	len = clamp_to_mapping(dev, buf, offset, len);
+	if (!bounce->coherent) {
+		arch_sync_dma_for_cpu(io_buffer_phys(buf) + offset, len, dir);
+		arch_sync_dma_flush();
+	}
+	/* What a device wrote is initialised as far as KMSAN can know. */
+	kmsan_unpoison_memory(io_buffer_vaddr(buf) + offset, len);
+	copy_slot(buf, offset, len, false);
+	io_bounce_count(bounce, IO_BOUNCE_BYTES_OUT, len);
+}
+
+/**
+ * __io_bounce_map - map through a bounce buffer
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @phys: physical address of the buffer
+ * @size: its size in bytes
+ * @dir: direction
+ * @attrs: DMA_ATTR_*
+ *
+ * Context: any but NMI.
+ * Return: the DMA address, whose offset in the granule is that of @phys, or
+ * DMA_MAPPING_ERROR if it must be mapped the ordinary way.
+ */
+dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
+			   phys_addr_t phys, size_t size,
+			   enum dma_data_direction dir, unsigned long attrs)
+{
+	size_t offset = phys & ((1UL << bounce->mgr.granule_shift) - 1);
+	struct io_buffer buf;
+
+	if (!io_bounce_allowed(bounce, dev, size, attrs) ||
+	    !io_bounce_get(bounce, dev, offset + size, dir,
+			   IO_BOUNCE_HITS_SINGLE, &buf))
+		return DMA_MAPPING_ERROR;
+
+	*io_buffer_slot(&buf) = (struct io_buffer_slot) {
+		.orig = phys,
+		.start = offset,
+		.len = size,
+	};
+	io_bounce_copy_in(bounce, dev, &buf, offset, size, dir);
+	return io_buffer_iova(&buf) + offset;
+}
+
+/**
+ * __io_bounce_unmap - undo __io_bounce_map()
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @addr: the DMA address
+ * @size: in bytes, as mapped
+ * @dir: direction, as mapped
+ * @attrs: DMA_ATTR_SKIP_CPU_SYNC: do not copy out
+ *
+ * Context: any but NMI; any CPU.
+ */
+void __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
+		       dma_addr_t addr, size_t size,
+		       enum dma_data_direction dir, unsigned long attrs)
+{
+	struct io_buffer buf;
+
+	if (!io_bounce_find(bounce, dev, addr, &buf))
+		return;
+
+	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
+		io_bounce_copy_out(bounce, dev, &buf,
+				   io_buffer_offset_in_slot(&buf, addr), size,
+				   dir);
+	io_bounce_put(&buf);
+}
+
+/**
+ * __io_bounce_sync_for_cpu - let the CPU see what the device wrote
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @addr: any address within a bounced mapping
+ * @size: in bytes
+ * @dir: direction of the mapping
+ */
+void __io_bounce_sync_for_cpu(struct io_bounce *bounce, struct device *dev,
+			      dma_addr_t addr, size_t size,
+			      enum dma_data_direction dir)
+{
+	struct io_buffer buf;
+
+	if (io_bounce_find(bounce, dev, addr, &buf))
+		io_bounce_copy_out(bounce, dev, &buf,
+				   io_buffer_offset_in_slot(&buf, addr), size,
+				   dir);
+}
+
+/**
+ * __io_bounce_sync_for_device - let the device see what the CPU wrote
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @addr: any address within a bounced mapping
+ * @size: in bytes
+ * @dir: direction of the mapping; copies nothing for DMA_FROM_DEVICE, as
+ *	swiotlb
+ */
+void __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
+				 dma_addr_t addr, size_t size,
+				 enum dma_data_direction dir)
+{
+	struct io_buffer buf;
+	size_t offset;
+
+	if (!io_bounce_find(bounce, dev, addr, &buf))
+		return;
+
+	offset = io_buffer_offset_in_slot(&buf, addr);
+	if (dir != DMA_FROM_DEVICE) {
+		io_bounce_copy_in(bounce, dev, &buf, offset, size, dir);
+	} else if (!bounce->coherent) {
+		arch_sync_dma_for_device(io_buffer_phys(&buf) + offset, size,
+					 dir);
+		arch_sync_dma_flush();
+	}
+}

@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Bounce buffers for streaming DMA through an IOMMU.
+ */
+#ifndef __IO_BOUNCE_BUFFERS_H
+#define __IO_BOUNCE_BUFFERS_H
+
+#include <linux/dma-mapping.h>
+#include <linux/jump_label.h>
+
+struct io_bounce;
+struct iommu_domain;
+struct iova_domain;
+
+#ifdef CONFIG_IOMMU_BOUNCE_BUFFERS
+
+/**
+ * struct io_bounce_ref - a domain's reference to its bounce buffers
+ * @bounce: the bounce buffers, or NULL where the domain does without
+ *
+ * An empty struct where the option is off, so that its holder needs no #ifdef.
+ */
+struct io_bounce_ref {
+	struct io_bounce *bounce;
+};
+
+DECLARE_STATIC_KEY_FALSE(io_bounce_key);
+
+static inline bool io_bounce_enabled(void)
+{
+	return static_branch_unlikely(&io_bounce_key);
+}
+
+static inline struct io_bounce *io_bounce_of(const struct io_bounce_ref *ref)
+{
+	return ref->bounce;
+}
+
+void io_bounce_create(struct io_bounce_ref *ref, struct device *dev,
+		      struct iommu_domain *domain, struct iova_domain *iovad);
+void io_bounce_destroy(struct io_bounce_ref *ref);
+
+dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
+			   phys_addr_t phys, size_t size,
+			   enum dma_data_direction dir, unsigned long attrs);
+void __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
+		       dma_addr_t addr, size_t size,
+		       enum dma_data_direction dir, unsigned long attrs);
+void __io_bounce_sync_for_cpu(struct io_bounce *bounce, struct device *dev,
+			      dma_addr_t addr, size_t size,
+			      enum dma_data_direction dir);
+void __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
+				 dma_addr_t addr, size_t size,
+				 enum dma_data_direction dir);
+bool __io_bounce_owns(const struct io_bounce *bounce, dma_addr_t addr);
+
+dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
+			      struct scatterlist *sg, int nents,
+			      size_t iova_len, enum dma_data_direction dir,
+			      unsigned long attrs);
+void __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
+			  struct scatterlist *sg, int nents,
+			  enum dma_data_direction dir, unsigned long attrs);
+void __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
+			 struct scatterlist *sg, int nelems,
+			 enum dma_data_direction dir, bool for_cpu);
+
+bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
+			    struct dma_iova_state *state, phys_addr_t phys,
+			    size_t offset, enum dma_data_direction dir,
+			    unsigned long attrs);
+int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
+			struct dma_iova_state *state, phys_addr_t phys,
+			size_t offset, size_t size,
+			enum dma_data_direction dir, unsigned long attrs);
+void io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
+			   struct dma_iova_state *state, size_t offset,
+			   size_t size, enum dma_data_direction dir,
+			   unsigned long attrs);
+void io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
+			 struct dma_iova_state *state);
+
+#else /* CONFIG_IOMMU_BOUNCE_BUFFERS */
+
+struct io_bounce_ref {
+};
+
+static inline bool io_bounce_enabled(void)
+{
+	return false;
+}
+
+static inline struct io_bounce *io_bounce_of(const struct io_bounce_ref *ref)
+{
+	return NULL;
+}
+
+static inline void io_bounce_create(struct io_bounce_ref *ref,
+				    struct device *dev,
+				    struct iommu_domain *domain,
+				    struct iova_domain *iovad)
+{
+}
+
+static inline void io_bounce_destroy(struct io_bounce_ref *ref)
+{
+}
+
+static inline dma_addr_t __io_bounce_map(struct io_bounce *bounce,
+		struct device *dev, phys_addr_t phys, size_t size,
+		enum dma_data_direction dir, unsigned long attrs)
+{
+	return DMA_MAPPING_ERROR;
+}
+
+static inline void __io_bounce_unmap(struct io_bounce *bounce,
+		struct device *dev, dma_addr_t addr, size_t size,
+		enum dma_data_direction dir, unsigned long attrs)
+{
+}
+
+static inline void __io_bounce_sync_for_cpu(struct io_bounce *bounce,
+		struct device *dev, dma_addr_t addr, size_t size,
+		enum dma_data_direction dir)
+{
+}
+
+static inline void __io_bounce_sync_for_device(struct io_bounce *bounce,
+		struct device *dev, dma_addr_t addr, size_t size,
+		enum dma_data_direction dir)
+{
+}
+
+static inline bool __io_bounce_owns(const struct io_bounce *bounce,
+				    dma_addr_t addr)
+{
+	return false;
+}
+
+static inline dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce,
+		struct device *dev, struct scatterlist *sg, int nents,
+		size_t iova_len, enum dma_data_direction dir,
+		unsigned long attrs)
+{
+	return DMA_MAPPING_ERROR;
+}
+
+static inline void __io_bounce_unmap_sg(struct io_bounce *bounce,
+		struct device *dev, struct scatterlist *sg, int nents,
+		enum dma_data_direction dir, unsigned long attrs)
+{
+}
+
+static inline void __io_bounce_sync_sg(struct io_bounce *bounce,
+		struct device *dev, struct scatterlist *sg, int nelems,
+		enum dma_data_direction dir, bool for_cpu)
+{
+}
+
+static inline bool __io_bounce_iova_start(struct io_bounce *bounce,
+		struct device *dev, struct dma_iova_state *state,
+		phys_addr_t phys, size_t offset, enum dma_data_direction dir,
+		unsigned long attrs)
+{
+	return false;
+}
+
+static inline int io_bounce_iova_link(struct io_bounce *bounce,
+		struct device *dev, struct dma_iova_state *state,
+		phys_addr_t phys, size_t offset, size_t size,
+		enum dma_data_direction dir, unsigned long attrs)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void io_bounce_iova_unlink(struct io_bounce *bounce,
+		struct device *dev, struct dma_iova_state *state,
+		size_t offset, size_t size, enum dma_data_direction dir,
+		unsigned long attrs)
+{
+}
+
+static inline void io_bounce_iova_free(struct io_bounce *bounce,
+				       struct device *dev,
+				       struct dma_iova_state *state)
+{
+}
+
+#endif /* CONFIG_IOMMU_BOUNCE_BUFFERS */
+
+/*
+ * What dma-iommu calls. @bounce is NULL where a domain has no bounce buffers.
+ */
+
+/* Is a mapping a bounced one? */
+static inline bool io_bounce_owns(const struct io_bounce *bounce,
+				  dma_addr_t addr)
+{
+	return bounce && __io_bounce_owns(bounce, addr);
+}
+
+/*
+ * Map @phys through a bounce buffer; DMA_MAPPING_ERROR where that is not to
+ * be, for whatever reason: the caller then maps the ordinary way.
+ */
+static inline dma_addr_t io_bounce_map(struct io_bounce *bounce,
+		struct device *dev, phys_addr_t phys, size_t size,
+		enum dma_data_direction dir, unsigned long attrs)
+{
+	return bounce ? __io_bounce_map(bounce, dev, phys, size, dir, attrs) :
+			DMA_MAPPING_ERROR;
+}
+
+/* Each of these returns false, having done nothing, if @addr is not bounced. */
+static inline bool io_bounce_unmap(struct io_bounce *bounce,
+		struct device *dev, dma_addr_t addr, size_t size,
+		enum dma_data_direction dir, unsigned long attrs)
+{
+	if (!io_bounce_owns(bounce, addr))
+		return false;
+	__io_bounce_unmap(bounce, dev, addr, size, dir, attrs);
+	return true;
+}
+
+static inline bool io_bounce_sync_for_cpu(struct io_bounce *bounce,
+		struct device *dev, dma_addr_t addr, size_t size,
+		enum dma_data_direction dir)
+{
+	if (!io_bounce_owns(bounce, addr))
+		return false;
+	__io_bounce_sync_for_cpu(bounce, dev, addr, size, dir);
+	return true;
+}
+
+static inline bool io_bounce_sync_for_device(struct io_bounce *bounce,
+		struct device *dev, dma_addr_t addr, size_t size,
+		enum dma_data_direction dir)
+{
+	if (!io_bounce_owns(bounce, addr))
+		return false;
+	__io_bounce_sync_for_device(bounce, dev, addr, size, dir);
+	return true;
+}
+
+/*
+ * Forget where a list was mapped before: until it is mapped, its DMA addresses
+ * are whatever an earlier use, perhaps by another device, has left there.
+ */
+static inline void io_bounce_prepare_sg(struct io_bounce *bounce,
+					struct scatterlist *sg)
+{
+	if (bounce)
+		sg_dma_address(sg) = DMA_MAPPING_ERROR;
+}
+
+static inline dma_addr_t io_bounce_map_sg(struct io_bounce *bounce,
+		struct device *dev, struct scatterlist *sg, int nents,
+		size_t iova_len, enum dma_data_direction dir,
+		unsigned long attrs)
+{
+	return bounce ? __io_bounce_map_sg(bounce, dev, sg, nents, iova_len,
+					   dir, attrs) : DMA_MAPPING_ERROR;
+}
+
+static inline bool io_bounce_unmap_sg(struct io_bounce *bounce,
+		struct device *dev, struct scatterlist *sg, int nents,
+		enum dma_data_direction dir, unsigned long attrs)
+{
+	if (!io_bounce_owns(bounce, sg_dma_address(sg)))
+		return false;
+	__io_bounce_unmap_sg(bounce, dev, sg, nents, dir, attrs);
+	return true;
+}
+
+static inline bool io_bounce_sync_sg(struct io_bounce *bounce,
+		struct device *dev, struct scatterlist *sg, int nelems,
+		enum dma_data_direction dir, bool for_cpu)
+{
+	if (!io_bounce_owns(bounce, sg_dma_address(sg)))
+		return false;
+	__io_bounce_sync_sg(bounce, dev, sg, nelems, dir, for_cpu);
+	return true;
+}
+
+/* Move a DMA IOVA state that nothing is linked to yet into a bounce buffer. */
+static inline bool io_bounce_iova_start(struct io_bounce *bounce,
+		struct device *dev, struct dma_iova_state *state,
+		phys_addr_t phys, size_t offset, enum dma_data_direction dir,
+		unsigned long attrs)
+{
+	return bounce && __io_bounce_iova_start(bounce, dev, state, phys,
+						offset, dir, attrs);
+}
+
+/* Has io_bounce_iova_start() moved it? */
+static inline bool io_bounce_iova_owns(const struct io_bounce *bounce,
+				       const struct dma_iova_state *state)
+{
+	return bounce && (state->__size & DMA_IOVA_USE_BOUNCE);
+}
+
+#endif /* __IO_BOUNCE_BUFFERS_H */

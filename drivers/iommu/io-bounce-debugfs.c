@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Counters of the bounce buffers of each domain, in
+ * <debugfs>/iommu_bounce/<number of the IOMMU group>/stats
+ */
+
+#include <linux/cpumask.h>
+#include <linux/debugfs.h>
+#include <linux/iommu.h>
+#include <linux/mutex.h>
+#include <linux/seq_file.h>
+
+#include "io-bounce-internal.h"
+
+static const char * const io_bounce_counter_names[] = {
+	[IO_BOUNCE_HITS_SINGLE]	= "hits_single",
+	[IO_BOUNCE_HITS_SG]	= "hits_sg",
+	[IO_BOUNCE_HITS_IOVA]	= "hits_iova",
+	[IO_BOUNCE_MISS_COLD]	= "miss_cold",
+	[IO_BOUNCE_MISS_BUSY]	= "miss_busy",
+	[IO_BOUNCE_MISS_MASK]	= "miss_mask",
+	[IO_BOUNCE_MISS_SIZE]	= "miss_size",
+	[IO_BOUNCE_SKIP_LIMIT]	= "skip_limit",
+	[IO_BOUNCE_SKIP_ATTRS]	= "skip_attrs",
+	[IO_BOUNCE_SKIP_DEVICE]	= "skip_device",
+	[IO_BOUNCE_SKIP_MEMORY]	= "skip_memory",
+	[IO_BOUNCE_BYTES_IN]	= "bytes_in",
+	[IO_BOUNCE_BYTES_OUT]	= "bytes_out",
+};
+static_assert(ARRAY_SIZE(io_bounce_counter_names) == IO_BOUNCE_NR_COUNTERS);
+
+static struct dentry *io_bounce_root;
+static DEFINE_MUTEX(io_bounce_root_lock);
+
+static u64 counter_sum(const struct io_bounce *bounce,
+		       enum io_bounce_counter counter)
+{
+	/* Pairs with io_bounce_work(). */
+	struct io_bounce_stats __percpu *stats =
+		smp_load_acquire(&bounce->stats);
+	u64 sum = 0;
+	int cpu;
+
+	if (!stats)
+		return 0;
+	for_each_possible_cpu(cpu)
+		sum += per_cpu_ptr(stats, cpu)->count[counter];
+	return sum;
+}
+
+static int stats_show(struct seq_file *m, void *v)
+{
+	struct io_bounce *bounce = m->private;
+	struct io_buffer_manager *mgr = &bounce->mgr;
+	enum io_bounce_counter i;
+
+	io_bounce_sample_use(bounce);
+	for (i = 0; i < IO_BOUNCE_NR_COUNTERS; i++) {
+		u64 sum = counter_sum(bounce, i);
+
+		if (i == IO_BOUNCE_MISS_COLD)
+			sum += atomic_long_read(&bounce->early);
+		seq_printf(m, "%s %llu\n", io_bounce_counter_names[i], sum);
+	}
+	seq_printf(m, "slots_used %u\n", io_buffer_manager_used(mgr));
+	seq_printf(m, "slots_high_water %u\n", READ_ONCE(bounce->high_water));
+	seq_printf(m, "memory %zu\n", READ_ONCE(mgr->memory));
+	seq_printf(m, "memory_max %zu\n", mgr->memory_max);
+	seq_printf(m, "chunks %u\n", READ_ONCE(mgr->nr_chunks));
+	seq_printf(m, "window_size %zu\n", READ_ONCE(mgr->size));
+	seq_printf(m, "limit %zu\n", io_bounce_limit);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(stats);
+
+/* The directory comes with the first domain: none where nothing is bounced. */
+static struct dentry *get_root(void)
+{
+	guard(mutex)(&io_bounce_root_lock);
+
+	if (!io_bounce_root)
+		io_bounce_root = debugfs_create_dir("iommu_bounce", NULL);
+	return io_bounce_root;
+}
+
+/**
+ * io_bounce_debugfs_add - show the counters of a domain
+ * @bounce: the bounce buffers of the domain
+ * @dev: a device of the domain, which gives the group's number
+ *
+ * Context: may sleep.
+ */
+void io_bounce_debugfs_add(struct io_bounce *bounce, struct device *dev)
+{
+	struct iommu_group *group = iommu_group_get(dev);
+	char name[12];
+
+	if (!group)
+		return;
+	snprintf(name, sizeof(name), "%d", iommu_group_id(group));
+	iommu_group_put(group);
+
+	bounce->dir = debugfs_create_dir(name, get_root());
+	debugfs_create_file("stats", 0444, bounce->dir, bounce, &stats_fops);
+}
+
+/**
+ * io_bounce_debugfs_remove - undo io_bounce_debugfs_add()
+ * @bounce: the bounce buffers of the domain
+ *
+ * Returns after the last reader has left.
+ */
+void io_bounce_debugfs_remove(struct io_bounce *bounce)
+{
+	debugfs_remove(bounce->dir);
+}

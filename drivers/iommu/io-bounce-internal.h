@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Shared by the parts of the bounce layer.
+ */
+#ifndef __IO_BOUNCE_INTERNAL_H
+#define __IO_BOUNCE_INTERNAL_H
+
+#include <linux/atomic.h>
+#include <linux/percpu.h>
+
+#include "io-bounce-buffers.h"
+#include "io-buffer-manager.h"
+
+struct dentry;
+
+/* One counter for each path; io_bounce_counter_names[] says what they count. */
+enum io_bounce_counter {
+	IO_BOUNCE_HITS_SINGLE,
+	IO_BOUNCE_HITS_SG,
+	IO_BOUNCE_HITS_IOVA,
+	IO_BOUNCE_MISS_COLD,
+	IO_BOUNCE_MISS_BUSY,
+	IO_BOUNCE_MISS_MASK,
+	IO_BOUNCE_MISS_SIZE,
+	IO_BOUNCE_SKIP_LIMIT,
+	IO_BOUNCE_SKIP_ATTRS,
+	IO_BOUNCE_SKIP_DEVICE,
+	IO_BOUNCE_SKIP_MEMORY,
+	IO_BOUNCE_BYTES_IN,
+	IO_BOUNCE_BYTES_OUT,
+	IO_BOUNCE_NR_COUNTERS
+};
+
+/**
+ * struct io_bounce_stats - counters of one CPU
+ * @count: by &enum io_bounce_counter
+ */
+struct io_bounce_stats {
+	u64 count[IO_BOUNCE_NR_COUNTERS];
+};
+
+/**
+ * struct io_bounce - the bounce buffers of one domain
+ * @mgr: where the buffers come from
+ * @coherent: is the DMA of the devices served coherent with the CPU caches
+ * @stats: counters; NULL until the first miss has woken @work
+ * @early: misses while @stats was NULL
+ * @high_water: most slots in use at once, as far as was sampled
+ * @work: allocates @stats
+ * @dir: in debugfs
+ */
+struct io_bounce {
+	struct io_buffer_manager mgr;
+	bool coherent;
+	struct io_bounce_stats __percpu *stats;
+	atomic_long_t early;
+	unsigned int high_water;
+	struct work_struct work;
+	struct dentry *dir;
+};
+
+extern size_t io_bounce_limit;
+
+static inline void io_bounce_count(struct io_bounce *bounce,
+				   enum io_bounce_counter counter, u64 add)
+{
+	/* Pairs with io_bounce_work(). */
+	struct io_bounce_stats __percpu *stats = READ_ONCE(bounce->stats);
+
+	if (likely(stats))
+		this_cpu_add(stats->count[counter], add);
+}
+
+void io_bounce_setup(struct io_bounce *bounce, bool coherent,
+		     struct iommu_domain *domain, struct iova_domain *iovad,
+		     size_t memory_max);
+void io_bounce_teardown(struct io_bounce *bounce);
+
+bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
+		       size_t size, unsigned long attrs);
+bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
+		   enum dma_data_direction dir, enum io_bounce_counter hit,
+		   struct io_buffer *buf);
+void io_bounce_put(const struct io_buffer *buf);
+bool io_bounce_find(struct io_bounce *bounce, struct device *dev,
+		    dma_addr_t addr, struct io_buffer *buf);
+
+void io_bounce_copy_in(struct io_bounce *bounce, struct device *dev,
+		       const struct io_buffer *buf, size_t offset, size_t len,
+		       enum dma_data_direction dir);
+void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
+			const struct io_buffer *buf, size_t offset, size_t len,
+			enum dma_data_direction dir);
+void io_bounce_sample_use(struct io_bounce *bounce);
+
+void io_bounce_debugfs_add(struct io_bounce *bounce, struct device *dev);
+void io_bounce_debugfs_remove(struct io_bounce *bounce);
+
+#endif /* __IO_BOUNCE_INTERNAL_H */

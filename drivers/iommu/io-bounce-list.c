@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Bounce buffers for DMA mappings of memory in several places: scatterlists
+ * and the DMA IOVA API. One slot holds the whole list, laid out granule by
+ * granule as an ordinary mapping of it would be, so that the device is given
+ * the same segments, and an address within it leads back to the memory behind
+ * it without the list.
+ */
+
+#include <linux/dma-map-ops.h>
+#include <linux/iommu.h>
+#include <linux/memremap.h>
+#include <linux/scatterlist.h>
+
+#include "io-bounce-internal.h"
+
+/* Let a slot stand for memory in several places, none of them known yet. */
+static void begin_list(const struct io_buffer *buf, size_t start, size_t len)
+{
+	struct io_buffer_slot *slot = io_buffer_slot(buf);
+	phys_addr_t *granules = io_buffer_granules(buf);
+
+	slot->orig = IO_BUFFER_LIST;
+	slot->start = start;
+	slot->len = len;
+	if (granules)
+		memset(granules, 0, sizeof(*granules) <<
+		       io_buffer_granules_shift(buf->chunk));
+}
+
+/*
+ * Say what lies behind @len bytes of a slot from @offset on. The offset of
+ * @phys in its granule is that of @offset.
+ */
+static void link_list(const struct io_buffer *buf, size_t offset,
+		      phys_addr_t phys, size_t len)
+{
+	unsigned int shift = buf->chunk->granule_shift;
+	phys_addr_t *granules = io_buffer_granules(buf);
+	struct io_buffer_slot *slot = io_buffer_slot(buf);
+	size_t i, last = (offset + len - 1) >> shift;
+
+	if (!granules) {
+		/* One granule, hence one place: as for a single mapping. */
+		slot->orig = phys - (offset - slot->start);
+		return;
+	}
+
+	phys = (phys >> shift) << shift;
+	for (i = offset >> shift; i <= last; i++) {
+		granules[i] = phys | IO_BUFFER_GRANULE_VALID;
+		phys += (phys_addr_t)1 << shift;
+	}
+}
+
+static void unlink_list(const struct io_buffer *buf, size_t offset, size_t len)
+{
+	unsigned int shift = buf->chunk->granule_shift;
+	phys_addr_t *granules = io_buffer_granules(buf);
+	size_t i, last = (offset + len - 1) >> shift;
+
+	if (!granules) {
+		io_buffer_slot(buf)->orig = IO_BUFFER_LIST;
+		return;
+	}
+
+	for (i = offset >> shift; i <= last; i++)
+		granules[i] = 0;
+}
+
+/*
+ * iommu_dma_map_sg() has laid the list out by now: the page and the length of
+ * each entry are aligned to the granule, what the caller said waits in the DMA
+ * fields. These two undo that.
+ */
+static phys_addr_t entry_phys(struct scatterlist *s)
+{
+	return sg_phys(s) + sg_dma_address(s);
+}
+
+static size_t entry_len(struct scatterlist *s)
+{
+	return sg_dma_len(s);
+}
+
+/* Is all of the list normal memory, and small enough? */
+static bool list_allowed(struct io_bounce *bounce, struct device *dev,
+			 struct scatterlist *sg, int nents,
+			 unsigned long attrs)
+{
+	struct scatterlist *s;
+	size_t total = 0;
+	int i;
+
+	for_each_sg(sg, s, nents, i) {
+		if (sg_dma_is_bus_address(s) || is_zone_device_page(sg_page(s))) {
+			io_bounce_count(bounce, IO_BOUNCE_SKIP_MEMORY, 1);
+			return false;
+		}
+		total += entry_len(s);
+	}
+	return io_bounce_allowed(bounce, dev, total, attrs);
+}
+
+/**
+ * __io_bounce_map_sg - map a scatterlist through one bounce buffer
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @sg: the list, laid out by iommu_dma_map_sg()
+ * @nents: entries in it
+ * @iova_len: bytes of IOVA space that the layout takes
+ * @dir: direction
+ * @attrs: DMA_ATTR_*
+ *
+ * Context: any but NMI.
+ * Return: the DMA address of the first granule, for __finalise_sg(), or
+ * DMA_MAPPING_ERROR if it must be mapped the ordinary way.
+ */
+dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
+			      struct scatterlist *sg, int nents,
+			      size_t iova_len, enum dma_data_direction dir,
+			      unsigned long attrs)
+{
+	struct scatterlist *s;
+	struct io_buffer buf;
+	size_t pos = 0;
+	int i;
+
+	if (!list_allowed(bounce, dev, sg, nents, attrs) ||
+	    !io_bounce_get(bounce, dev, iova_len, dir, IO_BOUNCE_HITS_SG, &buf))
+		return DMA_MAPPING_ERROR;
+
+	begin_list(&buf, 0, iova_len);
+	for_each_sg(sg, s, nents, i) {
+		size_t offset = pos + sg_dma_address(s);
+		size_t len = entry_len(s);
+
+		pos += s->length;
+		if (!len)
+			continue;
+		link_list(&buf, offset, entry_phys(s), len);
+		io_bounce_copy_in(bounce, dev, &buf, offset, len, dir);
+	}
+	return io_buffer_iova(&buf);
+}
+
+/* Call @copy for each segment that the device was given. */
+static void for_each_segment(struct io_bounce *bounce, struct device *dev,
+			     const struct io_buffer *buf,
+			     struct scatterlist *sg, int nents,
+			     enum dma_data_direction dir,
+			     void (*copy)(struct io_bounce *bounce,
+					  struct device *dev,
+					  const struct io_buffer *buf,
+					  size_t offset, size_t len,
+					  enum dma_data_direction dir))
+{
+	struct scatterlist *s;
+	int i;
+
+	for_each_sg(sg, s, nents, i) {
+		if (!sg_dma_len(s))
+			break;
+		copy(bounce, dev, buf,
+		     io_buffer_offset_in_slot(buf, sg_dma_address(s)),
+		     sg_dma_len(s), dir);
+	}
+}
+
+/**
+ * __io_bounce_unmap_sg - undo __io_bounce_map_sg()
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @sg: the list, as mapped
+ * @nents: entries in it, as mapped
+ * @dir: direction, as mapped
+ * @attrs: DMA_ATTR_SKIP_CPU_SYNC: do not copy out
+ *
+ * Context: any but NMI; any CPU.
+ */
+void __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
+			  struct scatterlist *sg, int nents,
+			  enum dma_data_direction dir, unsigned long attrs)
+{
+	struct io_buffer buf;
+
+	if (!io_bounce_find(bounce, dev, sg_dma_address(sg), &buf))
+		return;
+
+	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
+		for_each_segment(bounce, dev, &buf, sg, nents, dir,
+				 io_bounce_copy_out);
+	io_bounce_put(&buf);
+}
+
+/**
+ * __io_bounce_sync_sg - copy a mapped scatterlist from or to the device
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @sg: the list, as mapped
+ * @nelems: entries in it, as mapped
+ * @dir: direction, as mapped
+ * @for_cpu: copy out, else copy in
+ */
+void __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
+			 struct scatterlist *sg, int nelems,
+			 enum dma_data_direction dir, bool for_cpu)
+{
+	struct scatterlist *s;
+	int i;
+
+	for_each_sg(sg, s, nelems, i) {
+		if (!sg_dma_len(s))
+			break;
+		if (for_cpu)
+			__io_bounce_sync_for_cpu(bounce, dev,
+						 sg_dma_address(s),
+						 sg_dma_len(s), dir);
+		else
+			__io_bounce_sync_for_device(bounce, dev,
+						    sg_dma_address(s),
+						    sg_dma_len(s), dir);
+	}
+}
+
+/**
+ * __io_bounce_iova_start - move a DMA IOVA state into a bounce buffer
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @state: a state with IOVA space allocated
+ * @phys: physical address that is about to be linked
+ * @offset: where in @state
+ * @dir: direction of the link
+ * @attrs: DMA_ATTR_* of the link
+ *
+ * The direction is not known before the first link, so this is when the slot
+ * is taken. A state that was ever linked the ordinary way stays there.
+ *
+ * Context: any but NMI; serialised per state by the caller.
+ * Return: true if @state now is a bounce buffer; the IOVA space it held before
+ * is then for the caller to free.
+ */
+bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
+			    struct dma_iova_state *state, phys_addr_t phys,
+			    size_t offset, enum dma_data_direction dir,
+			    unsigned long attrs)
+{
+	size_t start = phys & ((1UL << bounce->mgr.granule_shift) - 1);
+	size_t size = dma_iova_size(state);
+	struct io_buffer buf;
+
+	if (state->__size & (DMA_IOVA_USE_BOUNCE | DMA_IOVA_NO_BOUNCE) ||
+	    !io_bounce_allowed(bounce, dev, size, attrs))
+		return false;
+
+	if (offset ||
+	    !io_bounce_get(bounce, dev, start + size, dir, IO_BOUNCE_HITS_IOVA,
+			   &buf)) {
+		state->__size |= DMA_IOVA_NO_BOUNCE;
+		return false;
+	}
+
+	begin_list(&buf, start, size);
+	state->addr = io_buffer_iova(&buf) + start;
+	state->__size |= DMA_IOVA_USE_BOUNCE;
+	return true;
+}
+
+/* The slot of a bounced state, and where in it @offset lies. */
+static bool find_state(struct io_bounce *bounce, struct device *dev,
+		       struct dma_iova_state *state, size_t offset,
+		       size_t size, struct io_buffer *buf, size_t *in_slot)
+{
+	if (!io_bounce_find(bounce, dev, state->addr, buf) ||
+	    offset + size > dma_iova_size(state))
+		return false;
+	*in_slot = io_buffer_offset_in_slot(buf, state->addr) + offset;
+	return true;
+}
+
+/* May the device do with the slot just what @dir says? */
+static bool dir_permitted(const struct io_buffer *buf,
+			  enum dma_data_direction dir)
+{
+	int prot = (dir != DMA_FROM_DEVICE ? IOMMU_READ : 0) |
+		   (dir != DMA_TO_DEVICE ? IOMMU_WRITE : 0);
+
+	return (buf->chunk->pool->prot & (IOMMU_READ | IOMMU_WRITE)) == prot;
+}
+
+/**
+ * io_bounce_iova_link - dma_iova_link() for a bounced state
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @state: the state
+ * @phys: physical address to link
+ * @offset: where in @state, in bytes
+ * @size: in bytes
+ * @dir: direction; the same for all links of a state
+ * @attrs: DMA_ATTR_*
+ *
+ * Return: 0; -EINVAL where the IOMMU would not map either: @offset is not at a
+ * granule or not within the state; -EOPNOTSUPP where @attrs and what is linked
+ * already exclude each other, as for swiotlb.
+ */
+int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
+			struct dma_iova_state *state, phys_addr_t phys,
+			size_t offset, size_t size,
+			enum dma_data_direction dir, unsigned long attrs)
+{
+	size_t mask = (1UL << bounce->mgr.granule_shift) - 1;
+	struct io_buffer buf;
+	size_t in_slot;
+
+	if (!find_state(bounce, dev, state, offset, size, &buf, &in_slot) ||
+	    (in_slot & mask) != (phys & mask))
+		return -EINVAL;
+	if (WARN_ON_ONCE(attrs & (DMA_ATTR_MMIO | DMA_ATTR_REQUIRE_COHERENT)))
+		return -EOPNOTSUPP;
+	/* The slot was chosen for the direction of the first link. */
+	if (WARN_ON_ONCE(!dir_permitted(&buf, dir)))
+		return -EINVAL;
+
+	link_list(&buf, in_slot, phys, size);
+	io_bounce_copy_in(bounce, dev, &buf, in_slot, size, dir);
+	return 0;
+}
+
+/**
+ * io_bounce_iova_unlink - dma_iova_unlink() for a bounced state
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @state: the state
+ * @offset: where in @state, in bytes
+ * @size: in bytes
+ * @dir: direction, as linked
+ * @attrs: DMA_ATTR_SKIP_CPU_SYNC: do not copy out
+ */
+void io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
+			   struct dma_iova_state *state, size_t offset,
+			   size_t size, enum dma_data_direction dir,
+			   unsigned long attrs)
+{
+	struct io_buffer buf;
+	size_t in_slot;
+
+	if (!size ||
+	    !find_state(bounce, dev, state, offset, size, &buf, &in_slot))
+		return;
+
+	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
+		io_bounce_copy_out(bounce, dev, &buf, in_slot, size, dir);
+	unlink_list(&buf, in_slot, size);
+}
+
+/**
+ * io_bounce_iova_free - dma_iova_free() for a bounced state
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @state: the state
+ */
+void io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
+			 struct dma_iova_state *state)
+{
+	struct io_buffer buf;
+
+	if (io_bounce_find(bounce, dev, state->addr, &buf))
+		io_bounce_put(&buf);
+}

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The I/O buffers of one IOMMU domain: the window they lie in, the pools, the
+ * budget, and the worker that makes them grow. The terms are explained in
+ * io-buffer-manager.h and io-buffer-pool.h.
+ */
+
+#include <linux/iommu.h>
+#include <linux/iova.h>
+#include <linux/jiffies.h>
+#include <linux/slab.h>
+
+#include "io-buffer-manager.h"
+
+/*
+ * The window takes at most this part of the IOVA space that the device can
+ * address, so that ordinary mappings keep the rest.
+ */
+#define WINDOW_SHARE		8
+#define WINDOW_MIN		SZ_1M
+#define WINDOW_MAX		SZ_512M
+
+/*
+ * A region that is not full of chunk wastes IOVA space, never memory: the
+ * first chunks of a pool are small. Four times the budget leaves room for it.
+ */
+#define WINDOW_PER_BUDGET	4
+
+/* Regions get smaller, down to one chunk, to have at least this many. */
+#define WINDOW_MIN_REGIONS	128
+
+/* After an allocation failed, leave the page allocator alone for a while. */
+#define RETRY_DELAY		(HZ / 10)
+
+/*
+ * Growing must neither wait for I/O, which may be the I/O that waits for a
+ * mapping, nor try hard: the alternative is an ordinary mapping.
+ */
+#define GROW_GFP		(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN)
+
+static unsigned int wanted_bit(enum io_buffer_perm perm, unsigned int class)
+{
+	return perm * IO_BUFFER_NR_CLASSES + class;
+}
+
+static int perm_to_prot(enum io_buffer_perm perm)
+{
+	switch (perm) {
+	case IO_BUFFER_READ:
+		return IOMMU_READ;
+	case IO_BUFFER_WRITE:
+		return IOMMU_WRITE;
+	default:
+		return IOMMU_READ | IOMMU_WRITE;
+	}
+}
+
+static dma_addr_t reserve_iova_below(struct iova_domain *iovad, size_t size,
+				     u64 limit)
+{
+	unsigned long shift = iova_shift(iovad);
+	struct iova *iova;
+
+	/* Aligned to its size, hence every region and slot is to its own. */
+	iova = alloc_iova(iovad, size >> shift, limit >> shift, true);
+	return iova ? (dma_addr_t)iova->pfn_lo << shift : 0;
+}
+
+static size_t window_size(const struct io_buffer_manager *mgr, u64 limit)
+{
+	u64 start = (u64)mgr->iovad->start_pfn << iova_shift(mgr->iovad);
+	u64 share, want;
+
+	if (limit <= start)
+		return 0;
+
+	share = (limit - start) / WINDOW_SHARE + 1;
+	want = min_t(u64, (u64)mgr->memory_max * WINDOW_PER_BUDGET, WINDOW_MAX);
+	want = min(share, max_t(u64, want, WINDOW_MIN));
+	return rounddown_pow_of_two(want);
+}
+
+static dma_addr_t try_window(struct io_buffer_manager *mgr, u64 limit,
+			     size_t *size)
+{
+	dma_addr_t base = 0;
+
+	for (*size = window_size(mgr, limit); *size >= WINDOW_MIN; *size /= 2) {
+		base = reserve_iova_below(mgr->iovad, *size, limit);
+		if (base)
+			break;
+	}
+	return base;
+}
+
+/*
+ * The window stays reserved until the domain's IOVA space is torn down, so
+ * there is no counterpart to this.
+ */
+static bool reserve_window(struct io_buffer_manager *mgr)
+{
+	u64 limit = mgr->limits.dma_limit;
+	dma_addr_t base = 0;
+	size_t size;
+
+	/* The reasons are those of iommu_dma_alloc_iova(). */
+	if (mgr->limits.prefer_32bit && limit > DMA_BIT_MASK(32))
+		base = try_window(mgr, DMA_BIT_MASK(32), &size);
+	if (!base)
+		base = try_window(mgr, limit, &size);
+	if (!base)
+		return false;
+
+	mgr->region_shift = clamp(ilog2(size / WINDOW_MIN_REGIONS),
+				  ilog2(max_t(size_t, IO_BUFFER_MIN_CHUNK,
+					      PAGE_SIZE)),
+				  ilog2(IO_BUFFER_MAX_REGION));
+	mgr->nr_regions = size >> mgr->region_shift;
+	mgr->regions = kvcalloc(mgr->nr_regions, sizeof(*mgr->regions),
+				GROW_GFP);
+	if (!mgr->regions)
+		return false;
+
+	WRITE_ONCE(mgr->base, base);
+	/* Pairs with the acquire in io_buffer_get(). */
+	smp_store_release(&mgr->size, size);
+	return true;
+}
+
+static struct io_buffer_pool *get_pool(struct io_buffer_manager *mgr,
+				       enum io_buffer_perm perm,
+				       unsigned int class)
+{
+	struct io_buffer_pool *pool = mgr->pools[perm][class];
+
+	if (pool)
+		return pool;
+
+	pool = io_buffer_pool_create(mgr->domain,
+				     perm_to_prot(perm) | mgr->limits.prot,
+				     mgr->limits.nid,
+				     mgr->granule_shift + class,
+				     mgr->granule_shift, mgr->nr_regions);
+	if (pool)
+		/* Pairs with the acquire in io_buffer_get(). */
+		smp_store_release(&mgr->pools[perm][class], pool);
+	return pool;
+}
+
+/* What the next chunk of @pool should be: doubling, and within the budget. */
+static size_t next_chunk_size(const struct io_buffer_manager *mgr,
+			      const struct io_buffer_pool *pool, size_t min)
+{
+	size_t max = 1UL << mgr->region_shift;
+	size_t room = mgr->memory_max - mgr->memory;
+	size_t size = min;
+
+	if (room < min || min > max)
+		return 0;
+
+	/* The first chunk is the smallest, the next twice that, and so on. */
+	if (pool->nr_chunks < BITS_PER_LONG - 1 - ilog2(min))
+		size = min << pool->nr_chunks;
+	else
+		size = max;
+	return min3(size, max, rounddown_pow_of_two(room));
+}
+
+/*
+ * Give the pool one more chunk. Where contiguous memory is short, a smaller
+ * one: it uses up a region all the same, but the budget counts bytes.
+ *
+ * Return: 0, -ENOSPC if it will never be possible, -ENOMEM to try again later.
+ */
+static int grow_pool(struct io_buffer_manager *mgr, struct io_buffer_pool *pool)
+{
+	size_t slot = 1UL << pool->slot_shift;
+	size_t min = max3(slot, (size_t)IO_BUFFER_MIN_CHUNK,
+			  (size_t)PAGE_SIZE);
+	size_t size = next_chunk_size(mgr, pool, min);
+	struct io_buffer_chunk *chunk;
+	dma_addr_t iova;
+
+	if (!size || mgr->next_region == mgr->nr_regions ||
+	    pool->nr_chunks == pool->max_chunks)
+		return -ENOSPC;
+
+	iova = mgr->base + ((dma_addr_t)mgr->next_region << mgr->region_shift);
+	for (; size >= min; size /= 2) {
+		chunk = io_buffer_chunk_create(pool, iova, size, GROW_GFP);
+		if (chunk)
+			break;
+	}
+	if (size < min)
+		return -ENOMEM;
+
+	/* Before any of its addresses can be handed out: see io_buffer_find() */
+	WRITE_ONCE(mgr->regions[mgr->next_region], chunk);
+	mgr->next_region++;
+	WRITE_ONCE(mgr->memory, mgr->memory + size);
+	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks + 1);
+	io_buffer_chunk_publish(chunk);
+	return 0;
+}
+
+static int grow_wanted(struct io_buffer_manager *mgr, unsigned int bit)
+{
+	struct io_buffer_pool *pool;
+
+	pool = get_pool(mgr, bit / IO_BUFFER_NR_CLASSES,
+			bit % IO_BUFFER_NR_CLASSES);
+	return pool ? grow_pool(mgr, pool) : -ENOMEM;
+}
+
+static void io_buffer_work(struct work_struct *work)
+{
+	struct io_buffer_manager *mgr =
+		container_of(work, struct io_buffer_manager, work);
+	unsigned int bit;
+
+	if (!mgr->size && !reserve_window(mgr)) {
+		WRITE_ONCE(mgr->stopped, true);
+		return;
+	}
+
+	for (bit = 0; bit < IO_BUFFER_NR_PERMS * IO_BUFFER_NR_CLASSES; bit++) {
+		if (!test_bit(bit, &mgr->wanted))
+			continue;
+		/*
+		 * A pool of large slots may be beyond the budget where one of
+		 * small slots is not: what cannot grow stays marked, so that
+		 * its misses no longer wake the worker.
+		 */
+		switch (grow_wanted(mgr, bit)) {
+		case 0:
+			clear_bit(bit, &mgr->wanted);
+			break;
+		case -ENOMEM:
+			WRITE_ONCE(mgr->retry_at, jiffies + RETRY_DELAY);
+			clear_bit(bit, &mgr->wanted);
+			break;
+		}
+	}
+}
+
+/**
+ * io_buffer_manager_init - prepare a domain for I/O buffers
+ * @mgr: zeroed memory
+ * @domain: a paging domain whose geometry is final
+ * @iovad: the initialised IOVA space of @domain, to be destroyed after @mgr
+ * @memory_max: the most memory to use, in bytes
+ *
+ * Takes neither IOVA space nor memory: that is left to the first miss.
+ */
+void io_buffer_manager_init(struct io_buffer_manager *mgr,
+			    struct iommu_domain *domain,
+			    struct iova_domain *iovad, size_t memory_max)
+{
+	mgr->domain = domain;
+	mgr->iovad = iovad;
+	mgr->granule_shift = iova_shift(iovad);
+	mgr->memory_max = memory_max;
+	mgr->retry_at = jiffies;
+	INIT_WORK(&mgr->work, io_buffer_work);
+}
+
+/**
+ * io_buffer_manager_destroy - unmap and free all I/O buffers of a domain
+ * @mgr: the manager; no device may be able to use its buffers any more
+ *
+ * Cannot fail. The window itself goes with the IOVA space.
+ *
+ * Context: may sleep.
+ */
+void io_buffer_manager_destroy(struct io_buffer_manager *mgr)
+{
+	unsigned int perm, class;
+
+	cancel_work_sync(&mgr->work);
+	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++)
+		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
+			io_buffer_pool_destroy(mgr->pools[perm][class]);
+	kvfree(mgr->regions);
+}
+
+/**
+ * io_buffer_manager_used - count the slots in use
+ * @mgr: the manager
+ *
+ * Return: the number of slots handed out; other CPUs may overtake it.
+ */
+unsigned int io_buffer_manager_used(const struct io_buffer_manager *mgr)
+{
+	unsigned int perm, class, used = 0;
+
+	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
+		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
+			const struct io_buffer_pool *pool;
+
+			pool = smp_load_acquire(&mgr->pools[perm][class]);
+			if (pool)
+				used += io_buffer_pool_used(pool);
+		}
+	}
+	return used;
+}
+
+/**
+ * io_buffer_get - take a slot
+ * @mgr: the manager of the domain
+ * @perm: what the device may do with it
+ * @size: how much it must hold, in bytes, at least 1
+ * @dma_limit: highest IOVA that the device can address
+ * @buf: filled in with the slot
+ *
+ * Context: any but NMI.
+ * Return: 0, or -1 - &enum io_buffer_miss: why there is none.
+ */
+int io_buffer_get(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
+		  size_t size, u64 dma_limit, struct io_buffer *buf)
+{
+	unsigned int class = io_buffer_class(mgr, size);
+	struct io_buffer_pool *pool;
+	size_t window;
+
+	if (unlikely(class >= IO_BUFFER_NR_CLASSES ||
+		     size > IO_BUFFER_MAX_SLOT))
+		return -1 - IO_BUFFER_MISS_SIZE;
+
+	/* Pairs with reserve_window() */
+	window = smp_load_acquire(&mgr->size);
+	if (unlikely(!window))
+		return -1 - IO_BUFFER_MISS_COLD;
+	if (unlikely(mgr->base + (window - 1) > dma_limit))
+		return -1 - IO_BUFFER_MISS_MASK;
+	if (unlikely((1UL << (mgr->granule_shift + class)) >
+		     (1UL << mgr->region_shift)))
+		return -1 - IO_BUFFER_MISS_SIZE;
+
+	/* Pairs with get_pool() */
+	pool = smp_load_acquire(&mgr->pools[perm][class]);
+	if (unlikely(!pool))
+		return -1 - IO_BUFFER_MISS_COLD;
+	if (unlikely(!io_buffer_pool_get(pool, buf)))
+		return -1 - IO_BUFFER_MISS_BUSY;
+	return 0;
+}
+
+/**
+ * io_buffer_want - ask the worker for more slots after a miss
+ * @mgr: the manager of the domain
+ * @perm: as for the io_buffer_get() that missed
+ * @size: as for the io_buffer_get() that missed
+ * @limits: of the device; those of the first call place the window
+ *
+ * Context: any but NMI. Once the worker knows, further calls cost a few loads.
+ */
+void io_buffer_want(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
+		    size_t size, const struct io_buffer_limits *limits)
+{
+	unsigned int bit = wanted_bit(perm, io_buffer_class(mgr, size));
+
+	if (READ_ONCE(mgr->stopped) || test_bit(bit, &mgr->wanted) ||
+	    time_before(jiffies, READ_ONCE(mgr->retry_at)))
+		return;
+
+	if (!READ_ONCE(mgr->asked)) {
+		if (test_and_set_bit(0, &mgr->asked))
+			return;
+		/* Queuing the work orders this before the worker's reads. */
+		mgr->limits = *limits;
+	} else if (!READ_ONCE(mgr->size)) {
+		/*
+		 * Another CPU may still be filling in the limits: let it be
+		 * the one that queues the work.
+		 */
+		return;
+	}
+
+	if (!test_and_set_bit(bit, &mgr->wanted))
+		queue_work(system_dfl_wq, &mgr->work);
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The I/O buffers of one IOMMU domain.
+ */
+#ifndef __IO_BUFFER_MANAGER_H
+#define __IO_BUFFER_MANAGER_H
+
+#include <linux/bitops.h>
+#include <linux/sizes.h>
+#include <linux/workqueue.h>
+
+#include "io-buffer-pool.h"
+
+struct iommu_domain;
+struct iova_domain;
+
+/**
+ * DOC: I/O buffer manager
+ *
+ * window: the one range of IOVA space that all of a domain's slots lie in. It
+ * is reserved when the first buffer is asked for, because only then is the DMA
+ * mask of the device known, and kept until the domain goes.
+ *
+ * region: the window is cut into equal regions; a region holds at most one
+ * chunk. So "is this address ours" is one comparison, and the chunk, the slot
+ * and the offset follow by shifts.
+ *
+ * class: the size of a slot, as its order in granules.
+ *
+ * io_buffer_get() and io_buffer_find() take no lock. Everything that changes
+ * the set of chunks happens in one worker or, when no device is left in the
+ * domain, in io_buffer_manager_destroy().
+ */
+
+/* The permission of a slot: what the device may do with it. */
+enum io_buffer_perm {
+	IO_BUFFER_READ_WRITE,
+	IO_BUFFER_READ,
+	IO_BUFFER_WRITE,
+	IO_BUFFER_NR_PERMS
+};
+
+/*
+ * The largest slot. A chunk is at most IO_BUFFER_MAX_REGION so that it can be
+ * mapped by one huge page of the common formats (x86, arm64 with 4K pages).
+ */
+#define IO_BUFFER_MAX_SLOT	SZ_1M
+#define IO_BUFFER_MAX_REGION	SZ_2M
+#define IO_BUFFER_MIN_CHUNK	SZ_64K
+
+/* Slots of 4K to 1M where the granule is 4K; fewer where it is larger. */
+#define IO_BUFFER_NR_CLASSES	9
+
+/* Why a buffer could not be had. */
+enum io_buffer_miss {
+	IO_BUFFER_MISS_COLD,	/* nothing of this class and permission yet */
+	IO_BUFFER_MISS_BUSY,	/* all slots in use */
+	IO_BUFFER_MISS_MASK,	/* the device cannot address the window */
+	IO_BUFFER_MISS_SIZE,	/* no slot is that large */
+	IO_BUFFER_NR_MISSES
+};
+
+/**
+ * struct io_buffer_limits - what the first device can address
+ * @dma_limit: highest IOVA
+ * @prefer_32bit: try below 4 GiB first, as dma-iommu does for PCI devices
+ * @prot: protection bits besides the permission, e.g. IOMMU_CACHE
+ * @nid: memory node of the device
+ */
+struct io_buffer_limits {
+	u64 dma_limit;
+	bool prefer_32bit;
+	int prot;
+	int nid;
+};
+
+/**
+ * struct io_buffer_manager - the I/O buffers of one IOMMU domain
+ *
+ * Read on every map and unmap; constant once published:
+ * @base: first IOVA of the window
+ * @size: bytes in the window; 0 until it is reserved
+ * @region_shift: log2 of the bytes in a region
+ * @granule_shift: log2 of the bytes in the domain's smallest page
+ * @regions: the chunk in each region, or NULL
+ * @pools: the pools by permission and class, or NULL
+ *
+ * Between a miss and the worker:
+ * @wanted: bit (permission * IO_BUFFER_NR_CLASSES + class): grow that pool
+ * @asked: bit 0: @limits is being or has been set
+ * @stopped: no growing: the budget is used up or the window cannot be had
+ * @retry_at: in jiffies: memory was short, do not try again before
+ * @work: the worker
+ *
+ * Only touched by the worker:
+ * @limits: of the device that missed first
+ * @nr_regions: entries in @regions
+ * @next_region: regions before this one hold a chunk
+ *
+ * @domain: where the buffers are mapped
+ * @iovad: where the window is reserved
+ * @memory: bytes held in chunks
+ * @memory_max: the budget: @memory may not exceed it
+ * @nr_chunks: chunks held
+ */
+struct io_buffer_manager {
+	dma_addr_t base;
+	size_t size;
+	u8 region_shift;
+	u8 granule_shift;
+	struct io_buffer_chunk **regions;
+	struct io_buffer_pool *pools[IO_BUFFER_NR_PERMS][IO_BUFFER_NR_CLASSES];
+
+	unsigned long wanted;
+	unsigned long asked;
+	bool stopped;
+	unsigned long retry_at;
+	struct work_struct work;
+
+	struct io_buffer_limits limits;
+	unsigned int nr_regions;
+	unsigned int next_region;
+
+	struct iommu_domain *domain;
+	struct iova_domain *iovad;
+	size_t memory;
+	size_t memory_max;
+	unsigned int nr_chunks;
+};
+
+void io_buffer_manager_init(struct io_buffer_manager *mgr,
+			    struct iommu_domain *domain,
+			    struct iova_domain *iovad, size_t memory_max);
+void io_buffer_manager_destroy(struct io_buffer_manager *mgr);
+unsigned int io_buffer_manager_used(const struct io_buffer_manager *mgr);
+
+int io_buffer_get(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
+		  size_t size, u64 dma_limit, struct io_buffer *buf);
+void io_buffer_want(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
+		    size_t size, const struct io_buffer_limits *limits);
+
+/* The class of the smallest slot that holds @size bytes. */
+static inline unsigned int
+io_buffer_class(const struct io_buffer_manager *mgr, size_t size)
+{
+	return fls_long((size - 1) >> mgr->granule_shift);
+}
+
+/**
+ * io_buffer_owns - is an IOVA in the window
+ * @mgr: the manager of the domain
+ * @iova: any IOVA of the domain
+ *
+ * No other mapping of the domain ever lies in the window, so this answers for
+ * every address that was handed out.
+ */
+static inline bool io_buffer_owns(const struct io_buffer_manager *mgr,
+				  dma_addr_t iova)
+{
+	/*
+	 * Pairs with reserve_window(): where there is a size there is a base.
+	 * The other way round an ordinary address could be taken for ours
+	 * while the window is being published.
+	 */
+	size_t size = smp_load_acquire(&mgr->size);
+
+	return iova - READ_ONCE(mgr->base) < size;
+}
+
+/**
+ * io_buffer_find - from an IOVA to its slot
+ * @mgr: the manager of the domain
+ * @iova: an address for which io_buffer_owns() is true
+ * @buf: filled in with the slot
+ *
+ * Return: true, or false when no chunk lies there, which means that the caller
+ * was given an address that was never handed out.
+ */
+static inline bool io_buffer_find(const struct io_buffer_manager *mgr,
+				  dma_addr_t iova, struct io_buffer *buf)
+{
+	size_t offset = iova - mgr->base;
+	struct io_buffer_chunk *chunk;
+
+	chunk = READ_ONCE(mgr->regions[offset >> mgr->region_shift]);
+	if (unlikely(!chunk || iova - chunk->iova >= chunk->size))
+		return false;
+
+	buf->chunk = chunk;
+	buf->nr = (iova - chunk->iova) >> chunk->slot_shift;
+	return true;
+}
+
+/* Offset of @iova from the start of its slot */
+static inline size_t io_buffer_offset_in_slot(const struct io_buffer *buf,
+					      dma_addr_t iova)
+{
+	return (iova - buf->chunk->iova) & ((1UL << buf->chunk->slot_shift) - 1);
+}
+
+#endif /* __IO_BUFFER_MANAGER_H */

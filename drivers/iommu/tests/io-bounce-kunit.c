@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of the bounce layer.
+ */
+
+#include <kunit/device.h>
+#include <kunit/test.h>
+#include <linux/dma-map-ops.h>
+#include <linux/io.h>
+#include <linux/scatterlist.h>
+#include <linux/sizes.h>
+#include <linux/string.h>
+
+#include "../io-bounce-internal.h"
+#include "fake-domain.h"
+
+#define GUARD	0xee
+#define STALE	0x5a
+
+/**
+ * struct bounce_test - what each test starts with
+ * @fake: the domain
+ * @bounce: its bounce buffers
+ * @dev: a device
+ * @mask: its DMA mask
+ * @pages: four pages, filled with GUARD
+ */
+struct bounce_test {
+	struct fake_domain *fake;
+	struct io_bounce *bounce;
+	struct device *dev;
+	u64 mask;
+	u8 *pages;
+};
+
+static int bounce_test_init(struct kunit *test)
+{
+	struct bounce_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, t);
+	test->priv = t;
+	t->fake = fake_domain_create(test);
+	t->bounce = kunit_kzalloc(test, sizeof(*t->bounce), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, t->bounce);
+	t->dev = kunit_device_register(test, "bounce");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(t->dev));
+	t->mask = DMA_BIT_MASK(64);
+	t->dev->dma_mask = &t->mask;
+	dev_set_dma_skip_sync(t->dev);
+	io_bounce_setup(t->bounce, dev_is_dma_coherent(t->dev),
+			&t->fake->domain, &t->fake->iovad, SZ_16M);
+	t->pages = (u8 *)__get_free_pages(GFP_KERNEL, 2);
+	KUNIT_ASSERT_NOT_NULL(test, t->pages);
+	memset(t->pages, GUARD, 4 * PAGE_SIZE);
+	return 0;
+}
+
+static void bounce_test_exit(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+
+	KUNIT_EXPECT_EQ(test, io_buffer_manager_used(&t->bounce->mgr), 0);
+	io_bounce_teardown(t->bounce);
+	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
+	fake_domain_destroy(t->fake);
+	free_pages((unsigned long)t->pages, 2);
+}
+
+static void settle(struct bounce_test *t)
+{
+	flush_work(&t->bounce->work);
+	flush_work(&t->bounce->mgr.work);
+}
+
+/* Map, if need be twice: the first miss makes the pool. */
+static dma_addr_t map(struct bounce_test *t, void *p, size_t size,
+		      enum dma_data_direction dir)
+{
+	dma_addr_t addr;
+
+	addr = __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0);
+	if (addr != DMA_MAPPING_ERROR)
+		return addr;
+	settle(t);
+	return __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0);
+}
+
+static u8 *seen_by_device(struct bounce_test *t, dma_addr_t addr)
+{
+	return fake_domain_vaddr(t->fake, addr);
+}
+
+static void bounce_first_map_misses(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	dma_addr_t addr;
+
+	addr = __io_bounce_map(t->bounce, t->dev, virt_to_phys(t->pages),
+			       100, DMA_TO_DEVICE, 0);
+	KUNIT_EXPECT_EQ(test, addr, DMA_MAPPING_ERROR);
+	settle(t);
+	KUNIT_EXPECT_EQ(test, atomic_long_read(&t->bounce->early), 1);
+	KUNIT_EXPECT_TRUE(test, dev_dma_skip_sync(t->dev));
+}
+
+static void bounce_to_device(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	u8 *p = t->pages + 300;
+	dma_addr_t addr;
+
+	memset(p, 1, 100);
+	addr = map(t, p, 100, DMA_TO_DEVICE);
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_EQ(test, addr & (SZ_4K - 1), offset_in_page(p));
+	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, addr), IOMMU_READ);
+	KUNIT_EXPECT_MEMEQ(test, seen_by_device(t, addr), p, 100);
+	/* Not a byte of what lies next to it, though in the same granule. */
+	KUNIT_EXPECT_EQ(test, seen_by_device(t, addr)[-1], 0);
+	KUNIT_EXPECT_EQ(test, seen_by_device(t, addr)[100], 0);
+	KUNIT_EXPECT_FALSE(test, dev_dma_skip_sync(t->dev));
+
+	/* Nothing is copied back. */
+	memset(p, 2, 100);
+	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_TO_DEVICE, 0);
+	KUNIT_EXPECT_NULL(test, memchr_inv(p, 2, 100));
+}
+
+static void bounce_from_device_short_write(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	u8 *p = t->pages + 100;
+	dma_addr_t addr;
+
+	/* An earlier transfer leaves bytes in the slot. */
+	addr = map(t, p, 2000, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	memset(seen_by_device(t, addr), STALE, 2000);
+	__io_bounce_unmap(t->bounce, t->dev, addr, 2000, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_NULL(test, memchr_inv(p, STALE, 2000));
+
+	memset(p, 7, 2000);
+	addr = map(t, p, 2000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, addr), IOMMU_WRITE);
+	memset(seen_by_device(t, addr), 8, 500);
+	__io_bounce_unmap(t->bounce, t->dev, addr, 2000, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_NULL(test, memchr_inv(p, 8, 500));
+	KUNIT_EXPECT_NULL(test, memchr_inv(p + 500, 7, 1500));
+	KUNIT_EXPECT_EQ(test, p[-1], GUARD);
+	KUNIT_EXPECT_EQ(test, p[2000], GUARD);
+}
+
+static void bounce_bidirectional_syncs(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	u8 *dev, *p = t->pages;
+	dma_addr_t addr;
+
+	addr = map(t, p, 3 * SZ_4K, DMA_BIDIRECTIONAL);
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, addr),
+			IOMMU_READ | IOMMU_WRITE);
+	dev = seen_by_device(t, addr);
+
+	memset(p, 1, 3 * SZ_4K);
+	__io_bounce_sync_for_device(t->bounce, t->dev, addr + 4000, 200,
+				    DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_EQ(test, dev[3999], GUARD);
+	KUNIT_EXPECT_NULL(test, memchr_inv(dev + 4000, 1, 200));
+	KUNIT_EXPECT_EQ(test, dev[4200], GUARD);
+
+	memset(dev, 2, 3 * SZ_4K);
+	__io_bounce_sync_for_cpu(t->bounce, t->dev, addr + 5000, 10,
+				 DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_EQ(test, p[4999], 1);
+	KUNIT_EXPECT_NULL(test, memchr_inv(p + 5000, 2, 10));
+	KUNIT_EXPECT_EQ(test, p[5010], 1);
+
+	__io_bounce_unmap(t->bounce, t->dev, addr, 3 * SZ_4K,
+			  DMA_BIDIRECTIONAL, DMA_ATTR_SKIP_CPU_SYNC);
+	KUNIT_EXPECT_EQ(test, p[0], 1);
+}
+
+static void bounce_sync_for_device_keeps_what_the_device_wrote(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	dma_addr_t addr = map(t, t->pages, 100, DMA_FROM_DEVICE);
+
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	memset(seen_by_device(t, addr), 3, 100);
+	__io_bounce_sync_for_device(t->bounce, t->dev, addr, 100,
+				    DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, *seen_by_device(t, addr), 3);
+	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_EQ(test, t->pages[0], 3);
+}
+
+/* A driver that gives too large a size must not hit its neighbours' memory. */
+static void bounce_wrong_size_stays_within_the_mapping(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	u8 *p = t->pages + 64;
+	dma_addr_t addr = map(t, p, 100, DMA_FROM_DEVICE);
+
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	memset(seen_by_device(t, addr) - 64, STALE, 400);
+	__io_bounce_unmap(t->bounce, t->dev, addr, 300, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_NULL(test, memchr_inv(p, STALE, 100));
+	KUNIT_EXPECT_EQ(test, p[-1], GUARD);
+	KUNIT_EXPECT_EQ(test, p[100], GUARD);
+}
+
+static void bounce_unmap_twice_is_harmless(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	dma_addr_t addr = map(t, t->pages, 100, DMA_FROM_DEVICE);
+
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_FROM_DEVICE, 0);
+	memset(t->pages, 9, 100);
+	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 9, 100));
+}
+
+static void bounce_policy(struct kunit *test)
+{
+	static const unsigned long not_bounced[] = {
+		DMA_ATTR_MMIO, DMA_ATTR_REQUIRE_COHERENT, DMA_ATTR_CC_SHARED,
+		DMA_ATTR_PRIVILEGED, DMA_ATTR_SKIP_CPU_SYNC,
+	};
+	struct bounce_test *t = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(not_bounced); i++)
+		KUNIT_EXPECT_FALSE(test, io_bounce_allowed(t->bounce, t->dev,
+							   100, not_bounced[i]));
+	KUNIT_EXPECT_FALSE(test, io_bounce_allowed(t->bounce, t->dev, 0, 0));
+	KUNIT_EXPECT_TRUE(test, io_bounce_allowed(t->bounce, t->dev, 1, 0));
+	KUNIT_EXPECT_TRUE(test, io_bounce_allowed(t->bounce, t->dev,
+						  io_bounce_limit,
+						  DMA_ATTR_NO_WARN));
+	KUNIT_EXPECT_FALSE(test, io_bounce_allowed(t->bounce, t->dev,
+						   io_bounce_limit + 1, 0));
+}
+
+/* Lay a list out as iommu_dma_map_sg() does; return its length. */
+static size_t lay_out(struct scatterlist *sg, int nents)
+{
+	struct scatterlist *s;
+	size_t total = 0;
+	int i;
+
+	for_each_sg(sg, s, nents, i) {
+		unsigned int offset = s->offset & (SZ_4K - 1);
+
+		sg_dma_address(s) = offset;
+		sg_dma_len(s) = s->length;
+		s->offset -= offset;
+		s->length = ALIGN(s->length + offset, SZ_4K);
+		total += s->length;
+	}
+	return total;
+}
+
+/* Three entries with odd offsets, in the wrong order, one over two pages. */
+static dma_addr_t map_list(struct kunit *test, struct scatterlist *sg)
+{
+	struct bounce_test *t = test->priv;
+	dma_addr_t addr;
+	size_t len;
+	int tries;
+
+	sg_init_table(sg, 3);
+	sg_set_buf(&sg[0], t->pages + 3 * SZ_4K + 17, 100);
+	sg_set_buf(&sg[1], t->pages + 4000, 1000);
+	sg_set_buf(&sg[2], t->pages + 2 * SZ_4K + 1500, 33);
+	len = lay_out(sg, 3);
+	KUNIT_ASSERT_EQ(test, len, 4 * SZ_4K);
+	for (tries = 0; tries < 2; tries++) {
+		addr = __io_bounce_map_sg(t->bounce, t->dev, sg, 3, len,
+					  DMA_BIDIRECTIONAL, 0);
+		if (addr != DMA_MAPPING_ERROR)
+			break;
+		settle(t);
+	}
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	/* As __finalise_sg() would leave it. */
+	sg_dma_address(&sg[0]) = addr + 17;
+	sg_dma_address(&sg[1]) = addr + SZ_4K + 4000;
+	sg_dma_address(&sg[2]) = addr + 3 * SZ_4K + 1500;
+	return addr;
+}
+
+static void bounce_list(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	u8 *p[3] = { t->pages + 3 * SZ_4K + 17, t->pages + 4000,
+		     t->pages + 2 * SZ_4K + 1500 };
+	size_t len[3] = { 100, 1000, 33 };
+	struct scatterlist sg[3];
+	unsigned int i;
+
+	for (i = 0; i < 3; i++)
+		memset(p[i], i + 1, len[i]);
+	map_list(test, sg);
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_MEMEQ(test,
+				   seen_by_device(t, sg_dma_address(&sg[i])),
+				   p[i], len[i]);
+	/* One slot holds it all. */
+	KUNIT_EXPECT_EQ(test, io_buffer_manager_used(&t->bounce->mgr), 1);
+
+	for (i = 0; i < 3; i++)
+		memset(seen_by_device(t, sg_dma_address(&sg[i])), 10 + i,
+		       len[i]);
+	/* A single sync within the list finds its way without the list. */
+	__io_bounce_sync_for_cpu(t->bounce, t->dev,
+				 sg_dma_address(&sg[1]) + 90, 20,
+				 DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_EQ(test, p[1][89], 2);
+	KUNIT_EXPECT_NULL(test, memchr_inv(p[1] + 90, 11, 20));
+	KUNIT_EXPECT_EQ(test, p[1][110], 2);
+
+	__io_bounce_sync_sg(t->bounce, t->dev, sg, 3, DMA_BIDIRECTIONAL, true);
+	for (i = 0; i < 3; i++) {
+		KUNIT_EXPECT_NULL(test, memchr_inv(p[i], 10 + i, len[i]));
+		KUNIT_EXPECT_EQ(test, p[i][-1], GUARD);
+		KUNIT_EXPECT_EQ(test, p[i][len[i]], GUARD);
+	}
+
+	for (i = 0; i < 3; i++)
+		memset(p[i], 20 + i, len[i]);
+	__io_bounce_sync_sg(t->bounce, t->dev, sg, 3, DMA_BIDIRECTIONAL, false);
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_MEMEQ(test,
+				   seen_by_device(t, sg_dma_address(&sg[i])),
+				   p[i], len[i]);
+
+	memset(seen_by_device(t, sg_dma_address(&sg[2])), 99, 33);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 3, DMA_BIDIRECTIONAL, 0);
+	KUNIT_EXPECT_NULL(test, memchr_inv(p[2], 99, 33));
+	KUNIT_EXPECT_EQ(test, p[2][33], GUARD);
+}
+
+static bool start_state(struct bounce_test *t, struct dma_iova_state *state,
+			phys_addr_t phys, size_t size)
+{
+	int tries;
+
+	for (tries = 0; tries < 2; tries++) {
+		*state = (struct dma_iova_state) { .addr = SZ_1M, .__size = size };
+		if (__io_bounce_iova_start(t->bounce, t->dev, state, phys, 0,
+					   DMA_FROM_DEVICE, 0))
+			return true;
+		settle(t);
+	}
+	return false;
+}
+
+static void bounce_iova(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	phys_addr_t phys = virt_to_phys(t->pages);
+	struct dma_iova_state state;
+	u8 *dev;
+
+	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys + 512, 8192 - 512));
+	KUNIT_EXPECT_EQ(test, dma_iova_size(&state), 8192 - 512);
+	KUNIT_EXPECT_EQ(test, state.addr & (SZ_4K - 1), 512);
+
+	/* The pages in the wrong order */
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
+						  phys + 2 * SZ_4K + 512, 0,
+						  SZ_4K - 512, DMA_FROM_DEVICE,
+						  0), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
+						  phys, SZ_4K - 512, SZ_4K,
+						  DMA_FROM_DEVICE, 0), 0);
+	dev = seen_by_device(t, state.addr);
+	KUNIT_EXPECT_EQ(test, dev[0], GUARD);
+	memset(dev, 1, SZ_4K - 512);
+	memset(dev + SZ_4K - 512, 2, 1000);
+
+	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, 8192 - 512,
+			      DMA_FROM_DEVICE, 0);
+	io_bounce_iova_free(t->bounce, t->dev, &state);
+	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + 2 * SZ_4K + 512, 1,
+					   SZ_4K - 512));
+	KUNIT_EXPECT_EQ(test, t->pages[2 * SZ_4K + 511], GUARD);
+	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 2, 1000));
+	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + 1000, GUARD,
+					   2 * SZ_4K - 1000));
+}
+
+static void bounce_iova_errors(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	phys_addr_t phys = virt_to_phys(t->pages);
+	struct dma_iova_state state;
+
+	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
+	/* Not where a granule starts; beyond the end */
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
+						  phys, 100, 100,
+						  DMA_FROM_DEVICE, 0), -EINVAL);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
+						  phys, SZ_8K, SZ_4K,
+						  DMA_FROM_DEVICE, 0), -EINVAL);
+	/* What was never linked is not copied anywhere. */
+	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_8K,
+			      DMA_FROM_DEVICE, 0);
+	io_bounce_iova_free(t->bounce, t->dev, &state);
+	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, GUARD, 4 * SZ_4K));
+
+	/* A state that began the ordinary way does not move. */
+	state = (struct dma_iova_state) { .addr = SZ_1M, .__size = SZ_8K };
+	KUNIT_EXPECT_FALSE(test, __io_bounce_iova_start(t->bounce, t->dev,
+							&state, phys, SZ_4K,
+							DMA_FROM_DEVICE, 0));
+	KUNIT_EXPECT_FALSE(test, __io_bounce_iova_start(t->bounce, t->dev,
+							&state, phys, 0,
+							DMA_FROM_DEVICE, 0));
+	KUNIT_EXPECT_EQ(test, state.addr, SZ_1M);
+	KUNIT_EXPECT_EQ(test, dma_iova_size(&state), SZ_8K);
+}
+
+static struct kunit_case bounce_cases[] = {
+	KUNIT_CASE(bounce_first_map_misses),
+	KUNIT_CASE(bounce_to_device),
+	KUNIT_CASE(bounce_from_device_short_write),
+	KUNIT_CASE(bounce_bidirectional_syncs),
+	KUNIT_CASE(bounce_sync_for_device_keeps_what_the_device_wrote),
+	KUNIT_CASE(bounce_wrong_size_stays_within_the_mapping),
+	KUNIT_CASE(bounce_unmap_twice_is_harmless),
+	KUNIT_CASE(bounce_policy),
+	KUNIT_CASE(bounce_list),
+	KUNIT_CASE(bounce_iova),
+	KUNIT_CASE(bounce_iova_errors),
+	{}
+};
+
+static struct kunit_suite bounce_suite = {
+	.name = "io_bounce",
+	.init = bounce_test_init,
+	.exit = bounce_test_exit,
+	.test_cases = bounce_cases,
+};
+kunit_test_suite(bounce_suite);
+
+MODULE_DESCRIPTION("KUnit tests of the IOMMU bounce buffers");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of the I/O buffer manager.
+ */
+
+#include <kunit/test.h>
+#include <linux/dma-mapping.h>
+#include <linux/sizes.h>
+#include <linux/string.h>
+
+#include "../io-buffer-manager.h"
+#include "fake-domain.h"
+
+struct manager_test {
+	struct fake_domain *fake;
+	struct io_buffer_manager *mgr;
+};
+
+static const struct io_buffer_limits limits_64 = {
+	.dma_limit = DMA_BIT_MASK(64),
+	.prefer_32bit = true,
+	.nid = NUMA_NO_NODE,
+};
+
+static void manager_start(struct kunit *test, size_t memory_max)
+{
+	struct manager_test *t = test->priv;
+
+	t->mgr = kunit_kzalloc(test, sizeof(*t->mgr), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, t->mgr);
+	io_buffer_manager_init(t->mgr, &t->fake->domain, &t->fake->iovad,
+			       memory_max);
+}
+
+static int manager_test_init(struct kunit *test)
+{
+	struct manager_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, t);
+	test->priv = t;
+	t->fake = fake_domain_create(test);
+	return 0;
+}
+
+static void manager_test_exit(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+
+	if (t->mgr)
+		io_buffer_manager_destroy(t->mgr);
+	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
+	fake_domain_destroy(t->fake);
+}
+
+/* Miss, let the worker run, and try again. */
+static int want_and_get(struct kunit *test, enum io_buffer_perm perm,
+			size_t size, const struct io_buffer_limits *limits,
+			struct io_buffer *buf)
+{
+	struct manager_test *t = test->priv;
+	int ret = io_buffer_get(t->mgr, perm, size, limits->dma_limit, buf);
+
+	if (!ret)
+		return 0;
+	io_buffer_want(t->mgr, perm, size, limits);
+	flush_work(&t->mgr->work);
+	return io_buffer_get(t->mgr, perm, size, limits->dma_limit, buf);
+}
+
+static void manager_takes_nothing_before_the_first_miss(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_1M);
+	KUNIT_EXPECT_EQ(test, t->mgr->size, 0);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
+	KUNIT_EXPECT_FALSE(test, io_buffer_owns(t->mgr, 0));
+	KUNIT_EXPECT_FALSE(test, io_buffer_owns(t->mgr, SZ_4K));
+	KUNIT_EXPECT_EQ(test, io_buffer_get(t->mgr, IO_BUFFER_READ, 1,
+					    DMA_BIT_MASK(64), &buf),
+			-1 - IO_BUFFER_MISS_COLD);
+	KUNIT_EXPECT_EQ(test, t->fake->maps, 0);
+}
+
+static void manager_serves_after_a_miss(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_16M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_WRITE, 5000,
+					   &limits_64, &buf), 0);
+	KUNIT_EXPECT_EQ(test, 1UL << buf.chunk->slot_shift, SZ_8K);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
+	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, io_buffer_iova(&buf)),
+			IOMMU_WRITE);
+}
+
+/* From each byte of each slot back to the slot; and from nowhere else. */
+static void manager_address_is_the_index(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer bufs[20], found;
+	unsigned int i;
+
+	manager_start(test, SZ_16M);
+	for (i = 0; i < ARRAY_SIZE(bufs); i++)
+		KUNIT_ASSERT_EQ(test, want_and_get(test, i % 3,
+						   SZ_4K << (i % 5),
+						   &limits_64, &bufs[i]), 0);
+	for (i = 0; i < ARRAY_SIZE(bufs); i++) {
+		size_t size = 1UL << bufs[i].chunk->slot_shift;
+		dma_addr_t iova = io_buffer_iova(&bufs[i]);
+		size_t byte;
+
+		KUNIT_EXPECT_TRUE(test, IS_ALIGNED(iova, size));
+		for (byte = 0; byte < size; byte += 1023) {
+			KUNIT_EXPECT_TRUE(test, io_buffer_owns(t->mgr,
+							       iova + byte));
+			KUNIT_ASSERT_TRUE(test, io_buffer_find(t->mgr,
+							       iova + byte,
+							       &found));
+			KUNIT_EXPECT_PTR_EQ(test, found.chunk, bufs[i].chunk);
+			KUNIT_EXPECT_EQ(test, found.nr, bufs[i].nr);
+			KUNIT_EXPECT_EQ(test,
+					io_buffer_offset_in_slot(&found,
+								 iova + byte),
+					byte);
+		}
+	}
+	KUNIT_EXPECT_FALSE(test, io_buffer_owns(t->mgr, t->mgr->base - 1));
+	KUNIT_EXPECT_FALSE(test, io_buffer_owns(t->mgr,
+						t->mgr->base + t->mgr->size));
+	KUNIT_EXPECT_FALSE(test,
+			   io_buffer_find(t->mgr,
+					  t->mgr->base + t->mgr->size - 1,
+					  &found));
+}
+
+static void manager_permissions_are_apart(struct kunit *test)
+{
+	static const int prots[] = {
+		[IO_BUFFER_READ_WRITE]	= IOMMU_READ | IOMMU_WRITE,
+		[IO_BUFFER_READ]	= IOMMU_READ,
+		[IO_BUFFER_WRITE]	= IOMMU_WRITE,
+	};
+	struct manager_test *t = test->priv;
+	enum io_buffer_perm perm;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_16M);
+	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
+		KUNIT_ASSERT_EQ(test, want_and_get(test, perm, SZ_4K,
+						   &limits_64, &buf), 0);
+		KUNIT_EXPECT_EQ(test,
+				fake_domain_prot(t->fake, io_buffer_iova(&buf)),
+				prots[perm]);
+	}
+}
+
+static const unsigned int mask_bits[] = { 24, 28, 32, 36, 64 };
+
+static void mask_desc(const unsigned int *bits, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%u bits", *bits);
+}
+KUNIT_ARRAY_PARAM(mask, mask_bits, mask_desc);
+
+static void manager_window_fits_the_mask(struct kunit *test)
+{
+	unsigned int bits = *(const unsigned int *)test->param_value;
+	struct io_buffer_limits limits = limits_64;
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	limits.dma_limit = DMA_BIT_MASK(bits);
+	manager_start(test, SZ_64M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits, &buf), 0);
+	KUNIT_EXPECT_LE(test, t->mgr->base + t->mgr->size - 1,
+			min(limits.dma_limit, DMA_BIT_MASK(32)));
+	KUNIT_EXPECT_LE(test, t->mgr->size,
+			DMA_BIT_MASK(min(bits, 32U)) / 8 + 1);
+	KUNIT_EXPECT_TRUE(test, IS_ALIGNED(t->mgr->base, t->mgr->size));
+
+	/* A device that sees less of the address space must go without. */
+	KUNIT_EXPECT_EQ(test, io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K,
+					    DMA_BIT_MASK(20), &buf),
+			-1 - IO_BUFFER_MISS_MASK);
+}
+
+static void manager_high_window_without_32bit_workaround(struct kunit *test)
+{
+	struct io_buffer_limits limits = limits_64;
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	limits.prefer_32bit = false;
+	limits.dma_limit = DMA_BIT_MASK(48);
+	manager_start(test, SZ_64M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits, &buf), 0);
+	KUNIT_EXPECT_GT(test, t->mgr->base, DMA_BIT_MASK(32));
+}
+
+static void manager_refuses_what_is_too_large(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_64M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ,
+					   IO_BUFFER_MAX_SLOT, &limits_64,
+					   &buf), 0);
+	KUNIT_EXPECT_EQ(test, io_buffer_get(t->mgr, IO_BUFFER_READ,
+					    IO_BUFFER_MAX_SLOT + 1,
+					    DMA_BIT_MASK(64), &buf),
+			-1 - IO_BUFFER_MISS_SIZE);
+}
+
+/* Chunks of a pool double: 64K, 128K, ... 2M, 2M */
+static void manager_chunks_double(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	size_t expect = SZ_64K, before = 0;
+	struct io_buffer buf;
+	unsigned int chunk;
+
+	manager_start(test, SZ_16M);
+	for (chunk = 0; chunk < 7; chunk++) {
+		do {
+			KUNIT_ASSERT_EQ(test,
+					want_and_get(test, IO_BUFFER_READ,
+						     SZ_16K, &limits_64, &buf),
+					0);
+		} while (t->mgr->memory == before);
+		KUNIT_EXPECT_EQ(test, t->mgr->memory - before, expect);
+		before = t->mgr->memory;
+		expect = min(expect * 2, SZ_2M);
+		/* Take what is left of this chunk, so that the next is due. */
+		while (!io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_16K,
+				      DMA_BIT_MASK(64), &buf))
+			;
+	}
+}
+
+static void manager_keeps_to_the_budget(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	unsigned int got = 0, maps, i;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_256K + SZ_4K);
+	while (!want_and_get(test, IO_BUFFER_READ, SZ_4K, &limits_64, &buf))
+		got++;
+	KUNIT_EXPECT_LE(test, t->mgr->memory, SZ_256K);
+	KUNIT_EXPECT_EQ(test, got, t->mgr->memory / SZ_4K);
+
+	/* Another pool has nothing left to grow with. */
+	KUNIT_EXPECT_NE(test, want_and_get(test, IO_BUFFER_WRITE, SZ_1M,
+					   &limits_64, &buf), 0);
+	/* And asking in vain does not keep the worker busy. */
+	maps = t->fake->maps;
+	for (i = 0; i < 3; i++) {
+		io_buffer_want(t->mgr, IO_BUFFER_READ, SZ_4K, &limits_64);
+		KUNIT_EXPECT_FALSE(test, work_pending(&t->mgr->work));
+	}
+	KUNIT_EXPECT_EQ(test, t->fake->maps, maps);
+}
+
+static void manager_tries_again_after_a_refusal(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_1M);
+	t->fake->fail_map = true;
+	KUNIT_EXPECT_NE(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
+	t->fake->fail_map = false;
+	t->mgr->retry_at = jiffies;
+	KUNIT_EXPECT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+}
+
+static void manager_goes_without_a_window(struct kunit *test)
+{
+	struct io_buffer_limits limits = limits_64;
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_1M);
+	limits.dma_limit = DMA_BIT_MASK(16);
+	KUNIT_EXPECT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits, &buf),
+			-1 - IO_BUFFER_MISS_COLD);
+	KUNIT_EXPECT_EQ(test, t->mgr->size, 0);
+	KUNIT_EXPECT_TRUE(test, t->mgr->stopped);
+}
+
+static struct kunit_case manager_cases[] = {
+	KUNIT_CASE(manager_takes_nothing_before_the_first_miss),
+	KUNIT_CASE(manager_serves_after_a_miss),
+	KUNIT_CASE(manager_address_is_the_index),
+	KUNIT_CASE(manager_permissions_are_apart),
+	KUNIT_CASE_PARAM(manager_window_fits_the_mask, mask_gen_params),
+	KUNIT_CASE(manager_high_window_without_32bit_workaround),
+	KUNIT_CASE(manager_refuses_what_is_too_large),
+	KUNIT_CASE(manager_chunks_double),
+	KUNIT_CASE(manager_keeps_to_the_budget),
+	KUNIT_CASE(manager_tries_again_after_a_refusal),
+	KUNIT_CASE(manager_goes_without_a_window),
+	{}
+};
+
+static struct kunit_suite manager_suite = {
+	.name = "io_buffer_manager",
+	.init = manager_test_init,
+	.exit = manager_test_exit,
+	.test_cases = manager_cases,
+};
+kunit_test_suite(manager_suite);
+
+MODULE_DESCRIPTION("KUnit tests of the I/O buffer manager");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of the I/O buffer pool.
+ */
+
+#include <kunit/test.h>
+#include <linux/completion.h>
+#include <linux/kthread.h>
+#include <linux/prandom.h>
+#include <linux/sizes.h>
+#include <linux/string.h>
+
+#include "../io-buffer-pool.h"
+#include "fake-domain.h"
+
+#define BASE	0x40000000UL
+
+struct pool_test {
+	struct fake_domain *fake;
+	struct io_buffer_pool *pool;
+};
+
+static int pool_test_init(struct kunit *test)
+{
+	struct pool_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, t);
+	test->priv = t;
+	t->fake = fake_domain_create(test);
+	t->pool = io_buffer_pool_create(&t->fake->domain, IOMMU_READ,
+					NUMA_NO_NODE, 13, 12, 4);
+	KUNIT_ASSERT_NOT_NULL(test, t->pool);
+	return 0;
+}
+
+static void pool_test_exit(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+
+	io_buffer_pool_destroy(t->pool);
+	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
+	fake_domain_destroy(t->fake);
+}
+
+static struct io_buffer_chunk *add_chunk(struct kunit *test, dma_addr_t iova,
+					 size_t size)
+{
+	struct pool_test *t = test->priv;
+	struct io_buffer_chunk *chunk;
+
+	chunk = io_buffer_chunk_create(t->pool, iova, size, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, chunk);
+	io_buffer_chunk_publish(chunk);
+	return chunk;
+}
+
+static void pool_empty(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	struct io_buffer buf;
+
+	KUNIT_EXPECT_FALSE(test, io_buffer_pool_get(t->pool, &buf));
+	KUNIT_EXPECT_EQ(test, io_buffer_pool_used(t->pool), 0);
+	KUNIT_EXPECT_EQ(test, t->fake->maps, 0);
+}
+
+static void pool_chunk_is_mapped_once_and_zeroed(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	struct io_buffer_chunk *chunk = add_chunk(test, BASE, SZ_64K);
+	dma_addr_t iova;
+
+	KUNIT_EXPECT_EQ(test, t->fake->mapped, SZ_64K);
+	KUNIT_EXPECT_NULL(test, memchr_inv(chunk->vaddr, 0, SZ_64K));
+	for (iova = BASE; iova < BASE + SZ_64K; iova += SZ_4K)
+		KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, iova),
+				IOMMU_READ);
+	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, BASE + SZ_64K), 0);
+}
+
+static void pool_unmap_syncs(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+
+	add_chunk(test, BASE, SZ_64K);
+	io_buffer_pool_destroy(t->pool);
+	t->pool = NULL;
+	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
+	KUNIT_EXPECT_EQ(test, t->fake->syncs, 1);
+}
+
+/* Every slot once, each whole and its own; then none; then one again. */
+static void pool_hands_out_each_slot_once(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	DECLARE_BITMAP(seen, 24) = {};
+	struct io_buffer buf;
+	unsigned int i;
+
+	add_chunk(test, BASE, SZ_64K);
+	add_chunk(test, BASE + SZ_2M, SZ_128K);
+	for (i = 0; i < 24; i++) {
+		unsigned int nr;
+
+		KUNIT_ASSERT_TRUE(test, io_buffer_pool_get(t->pool, &buf));
+		KUNIT_EXPECT_TRUE(test, IS_ALIGNED(io_buffer_iova(&buf), SZ_8K));
+		KUNIT_EXPECT_PTR_EQ(test, io_buffer_vaddr(&buf),
+				    fake_domain_vaddr(t->fake,
+						      io_buffer_iova(&buf)));
+		nr = buf.nr + buf.chunk->index * 8;
+		KUNIT_EXPECT_FALSE(test, test_and_set_bit(nr, seen));
+	}
+	KUNIT_EXPECT_TRUE(test, bitmap_full(seen, 24));
+	KUNIT_EXPECT_EQ(test, io_buffer_pool_used(t->pool), 24);
+	KUNIT_EXPECT_FALSE(test, io_buffer_pool_get(t->pool, &buf));
+
+	/* buf still is the last one handed out */
+	io_buffer_pool_put(&buf);
+	KUNIT_EXPECT_EQ(test, io_buffer_pool_used(t->pool), 23);
+	KUNIT_EXPECT_TRUE(test, io_buffer_pool_get(t->pool, &buf));
+	KUNIT_EXPECT_FALSE(test, io_buffer_pool_get(t->pool, &buf));
+}
+
+static void pool_prefers_old_chunks(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	struct io_buffer buf;
+	unsigned int i;
+
+	add_chunk(test, BASE, SZ_64K);
+	add_chunk(test, BASE + SZ_2M, SZ_128K);
+	for (i = 0; i < 100; i++) {
+		KUNIT_ASSERT_TRUE(test, io_buffer_pool_get(t->pool, &buf));
+		KUNIT_EXPECT_EQ(test, buf.chunk->index, 0);
+		io_buffer_pool_put(&buf);
+	}
+}
+
+static void pool_survives_a_refusing_iommu(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	struct io_buffer buf;
+
+	t->fake->fail_map = true;
+	KUNIT_EXPECT_NULL(test, io_buffer_chunk_create(t->pool, BASE, SZ_64K,
+						       GFP_KERNEL));
+	KUNIT_EXPECT_FALSE(test, io_buffer_pool_get(t->pool, &buf));
+	t->fake->fail_map = false;
+	add_chunk(test, BASE, SZ_64K);
+	KUNIT_EXPECT_TRUE(test, io_buffer_pool_get(t->pool, &buf));
+}
+
+#define STRESS_THREADS	4
+#define STRESS_ROUNDS	20000
+#define STRESS_HELD	3
+
+/*
+ * Threads that together want a little more than there is: no slot may ever
+ * have two owners, and none may be lost.
+ */
+struct stress {
+	struct io_buffer_pool *pool;
+	atomic_t owners[16];
+	atomic_t clashes;
+	atomic_t hits;
+	atomic_t running;
+	struct completion done;
+};
+
+static bool stress_take(struct stress *s, struct io_buffer *buf)
+{
+	unsigned int nr;
+
+	if (!io_buffer_pool_get(s->pool, buf))
+		return false;
+	nr = buf->nr + buf->chunk->index * 8;
+	if (atomic_inc_return(&s->owners[nr]) != 1)
+		atomic_inc(&s->clashes);
+	atomic_inc(&s->hits);
+	return true;
+}
+
+static void stress_give(struct stress *s, const struct io_buffer *buf)
+{
+	unsigned int nr = buf->nr + buf->chunk->index * 8;
+
+	if (atomic_dec_return(&s->owners[nr]) != 0)
+		atomic_inc(&s->clashes);
+	io_buffer_pool_put(buf);
+}
+
+static int stress_thread(void *data)
+{
+	struct stress *s = data;
+	struct io_buffer held[STRESS_HELD];
+	unsigned int i, nr_held = 0;
+
+	for (i = 0; i < STRESS_ROUNDS; i++) {
+		if (nr_held < STRESS_HELD && stress_take(s, &held[nr_held]))
+			nr_held++;
+		else if (nr_held)
+			stress_give(s, &held[--nr_held]);
+		if (!(i & 63))
+			cond_resched();
+	}
+	while (nr_held)
+		stress_give(s, &held[--nr_held]);
+
+	if (atomic_dec_and_test(&s->running))
+		complete(&s->done);
+	return 0;
+}
+
+static void pool_stress(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	struct stress *s = kunit_kzalloc(test, sizeof(*s), GFP_KERNEL);
+	struct io_buffer buf;
+	unsigned int i;
+
+	KUNIT_ASSERT_NOT_NULL(test, s);
+	add_chunk(test, BASE, SZ_64K);
+	s->pool = t->pool;
+	init_completion(&s->done);
+	atomic_set(&s->running, STRESS_THREADS);
+	for (i = 0; i < STRESS_THREADS; i++)
+		KUNIT_ASSERT_FALSE(test, IS_ERR(kthread_run(stress_thread, s,
+							    "pool/%u", i)));
+	wait_for_completion(&s->done);
+
+	KUNIT_EXPECT_EQ(test, atomic_read(&s->clashes), 0);
+	KUNIT_EXPECT_GT(test, atomic_read(&s->hits), STRESS_ROUNDS);
+	KUNIT_EXPECT_EQ(test, io_buffer_pool_used(t->pool), 0);
+	/* The mark "full" must not have stuck to the chunk. */
+	for (i = 0; i < 8; i++)
+		KUNIT_EXPECT_TRUE(test, io_buffer_pool_get(t->pool, &buf));
+}
+
+static struct kunit_case pool_cases[] = {
+	KUNIT_CASE(pool_empty),
+	KUNIT_CASE(pool_chunk_is_mapped_once_and_zeroed),
+	KUNIT_CASE(pool_unmap_syncs),
+	KUNIT_CASE(pool_hands_out_each_slot_once),
+	KUNIT_CASE(pool_prefers_old_chunks),
+	KUNIT_CASE(pool_survives_a_refusing_iommu),
+	KUNIT_CASE_SLOW(pool_stress),
+	{}
+};
+
+static struct kunit_suite pool_suite = {
+	.name = "io_buffer_pool",
+	.init = pool_test_init,
+	.exit = pool_test_exit,
+	.test_cases = pool_cases,
+};
+kunit_test_suite(pool_suite);
+
+MODULE_DESCRIPTION("KUnit tests of the I/O buffer pool");
+MODULE_LICENSE("GPL");
