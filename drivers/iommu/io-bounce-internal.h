@@ -60,6 +60,7 @@ struct io_bounce {
 };
 
 extern size_t io_bounce_limit;
+extern size_t io_bounce_memory;
 
 static inline void io_bounce_count(struct io_bounce *bounce,
 				   enum io_bounce_counter counter, u64 add)

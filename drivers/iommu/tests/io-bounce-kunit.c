@@ -227,6 +227,7 @@ static void bounce_policy(struct kunit *test)
 	static const unsigned long not_bounced[] = {
 		DMA_ATTR_MMIO, DMA_ATTR_REQUIRE_COHERENT, DMA_ATTR_CC_SHARED,
 		DMA_ATTR_PRIVILEGED, DMA_ATTR_SKIP_CPU_SYNC,
+		DMA_ATTR_LONG_LIVED,
 	};
 	struct bounce_test *t = test->priv;
 	unsigned int i;

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Who is bounced: the boot parameters and what the device and the mapping must
+ * be like.
+ */
+
+#define pr_fmt(fmt) "iommu: bounce: " fmt
+
+#include <linux/crash_dump.h>
+#include <linux/ctype.h>
+#include <linux/dma-direct.h>
+#include <linux/dma-map-ops.h>
+#include <linux/init.h>
+#include <linux/mm.h>
+#include <linux/pci.h>
+#include <linux/string_choices.h>
+
+#include "io-bounce-internal.h"
+
+DEFINE_STATIC_KEY_FALSE(io_bounce_key);
+
+/* Limits on the parameters: see io-buffer-manager.h */
+#define LIMIT_MAX	IO_BUFFER_MAX_SLOT
+#define MEMORY_MIN	IO_BUFFER_MIN_CHUNK
+
+/*
+ * 64 MiB hold a queue of 1024 requests of 64 KiB, or of 512 each way. Small
+ * machines keep most of their memory for other uses.
+ */
+#define MEMORY_DEFAULT	SZ_64M
+#define MEMORY_SHARE	16
+
+static bool bounce_on = IS_ENABLED(CONFIG_IOMMU_BOUNCE_BUFFERS_DEFAULT_ON);
+/* The largest mapping that is bounced, in bytes. */
+size_t io_bounce_limit __ro_after_init = SZ_64K;
+/* The most memory a domain takes, in bytes; 0: decide at boot. */
+size_t io_bounce_memory __ro_after_init;
+
+static int __init bounce_setup(char *str)
+{
+	if (str && !strcmp(str, "on"))
+		bounce_on = true;
+	else if (str && !strcmp(str, "off"))
+		bounce_on = false;
+	else
+		pr_warn("iommu.bounce=%s: expected on or off, keeping %s\n",
+			str ?: "", str_on_off(bounce_on));
+	return 0;
+}
+early_param("iommu.bounce", bounce_setup);
+
+/* Parse a size with an optional suffix; false, and *size as it was, if bad. */
+static bool __init parse_size(const char *str, size_t min, u64 max,
+			      size_t *size)
+{
+	u64 value;
+	char *end;
+
+	if (!str || !isdigit(*str))
+		return false;
+	value = memparse(str, &end);
+	if (*end || value < min || value > max)
+		return false;
+	*size = value;
+	return true;
+}
+
+static int __init bounce_limit_setup(char *str)
+{
+	if (!parse_size(str, 1, LIMIT_MAX, &io_bounce_limit))
+		pr_warn("iommu.bounce_limit=%s: expected 1 to %u bytes, keeping %zu\n",
+			str ?: "", LIMIT_MAX, io_bounce_limit);
+	return 0;
+}
+early_param("iommu.bounce_limit", bounce_limit_setup);
+
+static int __init bounce_memory_setup(char *str)
+{
+	if (!parse_size(str, MEMORY_MIN, SIZE_MAX / 2, &io_bounce_memory))
+		pr_warn("iommu.bounce_memory=%s: expected at least %u bytes, keeping the default\n",
+			str ?: "", MEMORY_MIN);
+	return 0;
+}
+early_param("iommu.bounce_memory", bounce_memory_setup);
+
+static int __init io_bounce_init(void)
+{
+	if (!bounce_on)
+		return 0;
+
+	/*
+	 * A crash kernel has little memory, and its devices are attached to
+	 * their domains as late as by the first ordinary mapping.
+	 */
+	if (is_kdump_kernel()) {
+		pr_info("off in a crash kernel\n");
+		return 0;
+	}
+
+	if (!io_bounce_memory)
+		io_bounce_memory = max_t(u64, MEMORY_MIN,
+				      min_t(u64, MEMORY_DEFAULT,
+					    ((u64)totalram_pages() << PAGE_SHIFT) /
+					    MEMORY_SHARE));
+	static_branch_enable(&io_bounce_key);
+	pr_info("mappings of up to %zu bytes, up to %zu KiB per domain\n",
+		io_bounce_limit, io_bounce_memory / SZ_1K);
+	return 0;
+}
+/* Before any IOMMU driver sets up a domain. */
+arch_initcall(io_bounce_init);
+
+static bool dev_is_untrusted(struct device *dev)
+{
+	return dev_is_pci(dev) && to_pci_dev(dev)->untrusted;
+}
+
+/*
+ * Not normal memory, or memory that may not be copied behind the caller's back,
+ * or a mapping that stays: bouncing it would save nothing and cost copies. With
+ * DMA_ATTR_SKIP_CPU_SYNC, its owner syncs by hand or not at all.
+ */
+#define ATTRS_NOT_BOUNCED	(DMA_ATTR_MMIO | DMA_ATTR_REQUIRE_COHERENT | \
+				 DMA_ATTR_CC_SHARED | DMA_ATTR_PRIVILEGED | \
+				 DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_LONG_LIVED)
+
+/*
+ * Untrusted devices must not see even the padding of a slot, and confidential
+ * guests need decrypted slots: both keep to the ways they have today. So do
+ * devices that dma-iommu would refuse, and those whose coherence is not that
+ * of the slots.
+ */
+static bool device_allowed(const struct io_bounce *bounce, struct device *dev)
+{
+	return !dev_is_untrusted(dev) && !force_dma_unencrypted(dev) &&
+	       dev_is_dma_coherent(dev) == bounce->coherent &&
+	       !(dma_get_min_align_mask(dev) >> bounce->mgr.granule_shift);
+}
+
+/**
+ * io_bounce_allowed - the policy: may this mapping be bounced
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @size: bytes to be mapped in one operation
+ * @attrs: DMA_ATTR_*
+ *
+ * Return: true if it may; counts the reason if not.
+ */
+bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
+		       size_t size, unsigned long attrs)
+{
+	enum io_bounce_counter why;
+
+	/* Zero bytes are not ours to judge; they wrap round. */
+	if (size - 1 >= io_bounce_limit)
+		why = IO_BOUNCE_SKIP_LIMIT;
+	else if (attrs & ATTRS_NOT_BOUNCED)
+		why = IO_BOUNCE_SKIP_ATTRS;
+	else if (!device_allowed(bounce, dev))
+		why = IO_BOUNCE_SKIP_DEVICE;
+	else
+		return true;
+
+	io_bounce_count(bounce, why, 1);
+	return false;
+}
