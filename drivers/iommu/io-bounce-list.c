@@ -249,14 +249,15 @@ bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
 	size_t size = dma_iova_size(state);
 	struct io_buffer buf;
 
-	if (state->__size & (DMA_IOVA_USE_BOUNCE | DMA_IOVA_NO_BOUNCE) ||
-	    !io_bounce_allowed(bounce, dev, size, attrs))
+	if (state->__size & (DMA_IOVA_USE_BOUNCE | DMA_IOVA_NO_BOUNCE))
 		return false;
 
-	if (offset ||
+	if (offset || !io_bounce_allowed(bounce, dev, size, attrs) ||
 	    !io_bounce_get(bounce, dev, start + size, dir, IO_BOUNCE_HITS_IOVA,
 			   &buf)) {
-		state->__size |= DMA_IOVA_NO_BOUNCE;
+		/* HMM may link several ranges of a state at once. */
+		if (!(attrs & DMA_ATTR_REQUIRE_COHERENT))
+			state->__size |= DMA_IOVA_NO_BOUNCE;
 		return false;
 	}
 

@@ -236,7 +236,8 @@ static void io_buffer_work(struct work_struct *work)
 			clear_bit(bit, &mgr->wanted);
 			break;
 		case -ENOMEM:
-			WRITE_ONCE(mgr->retry_at, jiffies + RETRY_DELAY);
+			WRITE_ONCE(mgr->retry_at,
+				   get_jiffies_64() + RETRY_DELAY);
 			clear_bit(bit, &mgr->wanted);
 			break;
 		}
@@ -260,7 +261,6 @@ void io_buffer_manager_init(struct io_buffer_manager *mgr,
 	mgr->iovad = iovad;
 	mgr->granule_shift = iova_shift(iovad);
 	mgr->memory_max = memory_max;
-	mgr->retry_at = jiffies;
 	INIT_WORK(&mgr->work, io_buffer_work);
 }
 
@@ -361,7 +361,7 @@ void io_buffer_want(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 	unsigned int bit = wanted_bit(perm, io_buffer_class(mgr, size));
 
 	if (READ_ONCE(mgr->stopped) || test_bit(bit, &mgr->wanted) ||
-	    time_before(jiffies, READ_ONCE(mgr->retry_at)))
+	    time_before64(get_jiffies_64(), READ_ONCE(mgr->retry_at)))
 		return;
 
 	if (!READ_ONCE(mgr->asked)) {

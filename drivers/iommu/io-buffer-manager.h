@@ -89,7 +89,7 @@ struct io_buffer_limits {
  * @wanted: bit (permission * IO_BUFFER_NR_CLASSES + class): grow that pool
  * @asked: bit 0: @limits is being or has been set
  * @stopped: no growing: the budget is used up or the window cannot be had
- * @retry_at: in jiffies: memory was short, do not try again before
+ * @retry_at: in 64-bit jiffies: memory was short, do not try again before
  * @work: the worker
  *
  * Only touched by the worker:
@@ -114,7 +114,7 @@ struct io_buffer_manager {
 	unsigned long wanted;
 	unsigned long asked;
 	bool stopped;
-	unsigned long retry_at;
+	u64 retry_at;
 	struct work_struct work;
 
 	struct io_buffer_limits limits;

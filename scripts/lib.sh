@@ -1,0 +1,68 @@
+# Shared by the shell scripts here. Sourced, never run.
+# shellcheck shell=bash
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+BUILD=$ROOT/build
+ME=${0##*/}
+
+die() { printf '%s: error: %s\n' "$ME" "$*" >&2; exit 1; }
+note() { printf '%s: %s\n' "$ME" "$*"; }
+
+# The comment block at the top of a script is its manual: "-h" prints it.
+usage() { sed -n '2,/^[^#]/{/^[^#]/!s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
+
+# What our own make was told is not meant for the kernel's.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
+
+# On a terminal a progress line is rewritten in place; in a log one line every
+# 20 seconds is enough to show that something moves.
+if [ -t 1 ]; then
+	TICK=1
+	progress() { printf '\r\033[K%s: %s' "$ME" "$*"; }
+	progress_end() { printf '\r\033[K'; }
+else
+	TICK=20
+	progress() { note "$*"; }
+	progress_end() { :; }
+fi
+
+# watch_job PID COMMAND: call COMMAND every TICK seconds while PID runs, then
+# return what PID returned. Polls more often than it prints, so that a short
+# job does not wait for a long tick.
+watch_job() {
+	local pid=$1 left=$((TICK * 5)) status=0
+	shift
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 0.2
+		left=$((left - 1))
+		if [ $left -le 0 ]; then
+			"$@"
+			left=$((TICK * 5))
+		fi
+	done
+	wait "$pid" || status=$?
+	progress_end
+	return $status
+}
+
+# One at a time: two people (or a suite and a person) may share a checkout.
+lock() {
+	mkdir -p "$BUILD"
+	exec {LOCK_FD}>"$BUILD/.lock-$1"
+	flock -n "$LOCK_FD" && return
+	note "waiting for another $1 to finish"
+	flock "$LOCK_FD"
+}
+
+# kernel_version TREE: "7.3.4" as the tree's own Makefile says it, or nothing.
+kernel_version() {
+	[ -f "$1/Makefile" ] || return 0
+	makefile_version <"$1/Makefile"
+}
+makefile_version() {
+	awk -F' *= *' '$1 == "VERSION" { v = $2 } $1 == "PATCHLEVEL" { p = $2 }
+		$1 == "SUBLEVEL" { s = $2 } END { if (v != "") print v "." p "." s }'
+}
+
+# shellcheck source=/dev/null
+. "$ROOT/base"

@@ -1,0 +1,666 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Streaming DMA with a real engine: QEMU's "edu" device, whose DMA copies up to
+ * 4 KiB between memory and a buffer of its own.
+ *
+ * Probing runs all tests, prints KTAP to the log and fails with -ENODEV, so that
+ * the module can be loaded, or the device rebound, to run them again. They run
+ * twice: bounce buffers, if there are any, miss at first and hit later.
+ *
+ * A transfer takes 100 ms whatever its length. So the device's buffer is split:
+ * the lower half keeps a pattern to write from, the upper half takes what was
+ * read, and big mappings are only touched here and there.
+ */
+#include <linux/delay.h>
+#include <linux/dma-mapping.h>
+#include <linux/hmm-dma.h>
+#include <linux/io-64-nonatomic-lo-hi.h>
+#include <linux/iommu.h>
+#include <linux/iopoll.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/pci.h>
+#include <linux/random.h>
+#include <linux/scatterlist.h>
+#include <linux/sizes.h>
+#include <linux/smp.h>
+
+static unsigned int dma_bits = 28;
+module_param(dma_bits, uint, 0444);
+MODULE_PARM_DESC(dma_bits, "address bits of the device, as its dma_mask property says");
+
+#define EDU_DMA_SRC	0x80
+#define EDU_DMA_DST	0x88
+#define EDU_DMA_COUNT	0x90
+#define EDU_DMA_CMD	0x98
+#define EDU_CMD_RUN	BIT(0)
+#define EDU_CMD_TO_RAM	BIT(1)
+#define EDU_BUFFER	0x40000
+
+/* QEMU before 9.0 aborts if a transfer ends where the device's buffer does. */
+#define PATTERN_SIZE	SZ_2K
+#define INBOX		SZ_2K
+#define INBOX_SIZE	(SZ_2K - 1)
+
+#define BUF_SIZE	SZ_256K
+#define BIG		(200 * SZ_1K + 17)
+
+/*
+ * @shared: memory the device always reaches, for its pattern and its inbox
+ * @buf: memory to map; @want: what must be in it
+ */
+struct edu {
+	struct device *dev;
+	void __iomem *regs;
+	u8 *shared;
+	dma_addr_t shared_addr;
+	u8 pattern[PATTERN_SIZE];
+	u8 *buf;
+	u8 *want;
+	const char *why;
+};
+
+struct edu_test {
+	const char *name;
+	int (*run)(struct edu *edu);
+};
+
+/* Every test returns 0, -ENODATA to be skipped, or an error with its reason. */
+static int fail(struct edu *edu, const char *why)
+{
+	edu->why = why;
+	return -EIO;
+}
+
+static int edu_transfer(struct edu *edu, u64 src, u64 dst, size_t len, u32 cmd)
+{
+	u32 val;
+
+	lo_hi_writeq(src, edu->regs + EDU_DMA_SRC);
+	lo_hi_writeq(dst, edu->regs + EDU_DMA_DST);
+	lo_hi_writeq(len, edu->regs + EDU_DMA_COUNT);
+	writel(cmd | EDU_CMD_RUN, edu->regs + EDU_DMA_CMD);
+	if (read_poll_timeout(readl, val, !(val & EDU_CMD_RUN), 2000, 5000000,
+			      true, edu->regs + EDU_DMA_CMD))
+		return fail(edu, "the device does not finish");
+	return 0;
+}
+
+/* The device writes @len bytes of its pattern to memory. */
+static int edu_write(struct edu *edu, dma_addr_t addr, size_t len)
+{
+	return edu_transfer(edu, EDU_BUFFER, addr, len, EDU_CMD_TO_RAM);
+}
+
+/* The device reads memory, and must find @want there. */
+static int edu_expect(struct edu *edu, dma_addr_t addr, const u8 *want,
+		      size_t len)
+{
+	int ret;
+
+	len = min_t(size_t, len, INBOX_SIZE);
+	ret = edu_transfer(edu, addr, EDU_BUFFER + INBOX, len, 0);
+	if (!ret)
+		ret = edu_transfer(edu, EDU_BUFFER + INBOX,
+				   edu->shared_addr + INBOX, len,
+				   EDU_CMD_TO_RAM);
+	if (!ret && memcmp(edu->shared + INBOX, want, len))
+		ret = fail(edu, "the device read something else");
+	return ret;
+}
+
+static int edu_load_pattern(struct edu *edu)
+{
+	get_random_bytes(edu->pattern, PATTERN_SIZE);
+	memcpy(edu->shared, edu->pattern, PATTERN_SIZE);
+	return edu_transfer(edu, edu->shared_addr, EDU_BUFFER, PATTERN_SIZE, 0);
+}
+
+static void refill(struct edu *edu)
+{
+	get_random_bytes(edu->buf, BUF_SIZE);
+	memcpy(edu->want, edu->buf, BUF_SIZE);
+}
+
+/* What the device wrote must be in the buffer, and no other byte may change. */
+static void want_pattern(struct edu *edu, size_t at, size_t len)
+{
+	memcpy(edu->want + at, edu->pattern, len);
+}
+
+static int check(struct edu *edu)
+{
+	if (memcmp(edu->buf, edu->want, BUF_SIZE))
+		return fail(edu, "wrong bytes in memory");
+	return 0;
+}
+
+static int map(struct edu *edu, size_t at, size_t len,
+	       enum dma_data_direction dir, dma_addr_t *addr)
+{
+	*addr = dma_map_single(edu->dev, edu->buf + at, len, dir);
+	if (dma_mapping_error(edu->dev, *addr))
+		return fail(edu, "not mapped");
+	if (*addr + len - 1 > dma_get_mask(edu->dev)) {
+		dma_unmap_single(edu->dev, *addr, len, dir);
+		return fail(edu, "address above the mask");
+	}
+	return 0;
+}
+
+/* dma_map_single, _page and _phys, three directions */
+
+static int single_to_device(struct edu *edu)
+{
+	dma_addr_t addr;
+	int ret = map(edu, 77, 1500, DMA_TO_DEVICE, &addr);
+
+	if (ret)
+		return ret;
+	ret = edu_expect(edu, addr, edu->want + 77, 1500);
+	dma_unmap_single(edu->dev, addr, 1500, DMA_TO_DEVICE);
+	return ret ?: check(edu);
+}
+
+static int single_short_write(struct edu *edu)
+{
+	dma_addr_t addr;
+	int ret = map(edu, 4090, 3000, DMA_FROM_DEVICE, &addr);
+
+	if (ret)
+		return ret;
+	ret = edu_write(edu, addr, 1001);
+	dma_unmap_single(edu->dev, addr, 3000, DMA_FROM_DEVICE);
+	want_pattern(edu, 4090, 1001);
+	return ret ?: check(edu);
+}
+
+static int page_both_ways(struct edu *edu)
+{
+	enum dma_data_direction dir = DMA_BIDIRECTIONAL;
+	dma_addr_t addr;
+	int ret;
+
+	addr = dma_map_page(edu->dev, virt_to_page(edu->buf), 300, SZ_8K, dir);
+	if (dma_mapping_error(edu->dev, addr))
+		return fail(edu, "not mapped");
+	ret = edu_expect(edu, addr + 4000, edu->want + 4300, 1000);
+	if (!ret)
+		ret = edu_write(edu, addr + 5000, 500);
+	dma_unmap_page(edu->dev, addr, SZ_8K, dir);
+	want_pattern(edu, 5300, 500);
+	return ret ?: check(edu);
+}
+
+static int phys_both_ways(struct edu *edu)
+{
+	enum dma_data_direction dir = DMA_BIDIRECTIONAL;
+	dma_addr_t addr;
+	int ret;
+
+	addr = dma_map_phys(edu->dev, virt_to_phys(edu->buf) + SZ_16K, SZ_64K,
+			    dir, 0);
+	if (dma_mapping_error(edu->dev, addr))
+		return fail(edu, "not mapped");
+	ret = edu_expect(edu, addr + SZ_32K - 9, edu->want + SZ_16K + SZ_32K - 9,
+			 700);
+	if (!ret)
+		ret = edu_write(edu, addr + SZ_64K - 1, 1);
+	dma_unmap_phys(edu->dev, addr, SZ_64K, dir, 0);
+	want_pattern(edu, SZ_16K + SZ_64K - 1, 1);
+	return ret ?: check(edu);
+}
+
+static int above_any_limit(struct edu *edu)
+{
+	enum dma_data_direction dir = DMA_BIDIRECTIONAL;
+	dma_addr_t addr;
+	int ret = map(edu, 1, BIG, dir, &addr);
+
+	if (ret)
+		return ret;
+	ret = edu_expect(edu, addr + SZ_128K, edu->want + 1 + SZ_128K, 1024);
+	if (!ret)
+		ret = edu_write(edu, addr + BIG - 100, 100);
+	dma_unmap_single(edu->dev, addr, BIG, dir);
+	want_pattern(edu, 1 + BIG - 100, 100);
+	return ret ?: check(edu);
+}
+
+/* Syncs */
+
+static int partial_sync(struct edu *edu)
+{
+	enum dma_data_direction dir = DMA_BIDIRECTIONAL;
+	dma_addr_t addr;
+	int ret = map(edu, 10, 6000, dir, &addr);
+
+	if (ret)
+		return ret;
+	ret = edu_write(edu, addr + 2000, 2000);
+	if (ret)
+		goto unmap;
+
+	dma_sync_single_range_for_cpu(edu->dev, addr, 2500, 333, dir);
+	want_pattern(edu, 2010, 2000);
+	if (memcmp(edu->buf + 2510, edu->want + 2510, 333))
+		ret = fail(edu, "the synced range is wrong");
+
+	memset(edu->buf + 2600, 0x5a, 20);
+	memset(edu->want + 2600, 0x5a, 20);
+	dma_sync_single_range_for_device(edu->dev, addr, 2590, 20, dir);
+	ret = ret ?: edu_expect(edu, addr + 2400, edu->want + 2410, 400);
+unmap:
+	dma_unmap_single(edu->dev, addr, 6000, dir);
+	return ret ?: check(edu);
+}
+
+static int long_lived(struct edu *edu)
+{
+	dma_addr_t addr;
+	int i, ret = map(edu, 64, SZ_2K, DMA_FROM_DEVICE, &addr);
+
+	for (i = 1; !ret && i <= 4; i++) {
+		refill(edu);
+		dma_sync_single_for_device(edu->dev, addr, SZ_2K,
+					   DMA_FROM_DEVICE);
+		ret = edu_write(edu, addr, i * 300);
+		dma_sync_single_for_cpu(edu->dev, addr, i * 300,
+					DMA_FROM_DEVICE);
+		want_pattern(edu, 64, i * 300);
+		ret = ret ?: check(edu);
+	}
+	if (ret != -EIO || addr)
+		dma_unmap_single_attrs(edu->dev, addr, SZ_2K, DMA_FROM_DEVICE,
+				       DMA_ATTR_SKIP_CPU_SYNC);
+	return ret;
+}
+
+static int unmap_without_sync(struct edu *edu)
+{
+	dma_addr_t addr;
+	int ret = map(edu, 5, 900, DMA_FROM_DEVICE, &addr);
+
+	if (ret)
+		return ret;
+	ret = edu_write(edu, addr, 900);
+	dma_sync_single_for_cpu(edu->dev, addr, 900, DMA_FROM_DEVICE);
+	want_pattern(edu, 5, 900);
+	ret = ret ?: check(edu);
+	/* From here on the bytes are ours and no unmap may touch them. */
+	memset(edu->buf + 5, 0x33, 900);
+	memset(edu->want + 5, 0x33, 900);
+	dma_unmap_single_attrs(edu->dev, addr, 900, DMA_FROM_DEVICE,
+			       DMA_ATTR_SKIP_CPU_SYNC);
+	return ret ?: check(edu);
+}
+
+/* Lists */
+
+static const struct {
+	u32 at, len;
+} list_entry[] = {
+	{ 3, 701 }, { SZ_4K + 4001, 1234 }, { SZ_16K, SZ_4K }, { 40001, 1 },
+	{ 50000, 2047 },
+};
+
+#define LIST_LEN ARRAY_SIZE(list_entry)
+
+static void list_init(struct edu *edu, struct scatterlist *sgl)
+{
+	int i;
+
+	sg_init_table(sgl, LIST_LEN);
+	for (i = 0; i < LIST_LEN; i++)
+		sg_set_buf(&sgl[i], edu->buf + list_entry[i].at,
+			   list_entry[i].len);
+}
+
+static u8 *list_byte(u8 *buf, size_t pos)
+{
+	int i;
+
+	for (i = 0; pos >= list_entry[i].len; i++)
+		pos -= list_entry[i].len;
+	return buf + list_entry[i].at + pos;
+}
+
+/* The device reads the first part of each segment it was given. */
+static int list_to_device(struct edu *edu)
+{
+	struct scatterlist sgl[LIST_LEN], *sg;
+	size_t pos = 0, len;
+	int i, j, n, ret = 0;
+
+	list_init(edu, sgl);
+	n = dma_map_sg(edu->dev, sgl, LIST_LEN, DMA_TO_DEVICE);
+	if (!n)
+		return fail(edu, "not mapped");
+	for_each_sg(sgl, sg, n, i) {
+		u8 *gathered = edu->shared;
+
+		len = min_t(size_t, sg_dma_len(sg), INBOX_SIZE);
+		for (j = 0; j < len; j++)
+			gathered[j] = *list_byte(edu->want, pos + j);
+		ret = ret ?: edu_expect(edu, sg_dma_address(sg), gathered, len);
+		pos += sg_dma_len(sg);
+	}
+	dma_unmap_sg(edu->dev, sgl, LIST_LEN, DMA_TO_DEVICE);
+	return ret ?: check(edu);
+}
+
+/* It writes the last part of each segment: whatever the list's layout was. */
+static int list_from_device(struct edu *edu)
+{
+	struct scatterlist sgl[LIST_LEN], *sg;
+	struct sg_table sgt = { .sgl = sgl, .orig_nents = LIST_LEN };
+	size_t end = 0, len;
+	int i, j, ret;
+
+	list_init(edu, sgl);
+	if (dma_map_sgtable(edu->dev, &sgt, DMA_FROM_DEVICE, 0))
+		return fail(edu, "not mapped");
+	ret = 0;
+	for_each_sgtable_dma_sg(&sgt, sg, i) {
+		end += sg_dma_len(sg);
+		len = min_t(size_t, sg_dma_len(sg), PATTERN_SIZE);
+		ret = ret ?: edu_write(edu, sg_dma_address(sg) +
+				       sg_dma_len(sg) - len, len);
+		for (j = 0; j < len; j++)
+			*list_byte(edu->want, end - len + j) = edu->pattern[j];
+	}
+	dma_sync_sgtable_for_cpu(edu->dev, &sgt, DMA_FROM_DEVICE);
+	ret = ret ?: check(edu);
+	dma_unmap_sgtable(edu->dev, &sgt, DMA_FROM_DEVICE, 0);
+	return ret ?: check(edu);
+}
+
+/* The DMA IOVA API: pages from all over the place as one range */
+
+static const u8 iova_page[] = { 20, 3, 4, 11 };
+
+#define IOVA_LEN (ARRAY_SIZE(iova_page) * SZ_4K - 1000)
+
+static u8 *iova_byte(u8 *buf, size_t pos)
+{
+	return buf + iova_page[pos / SZ_4K] * SZ_4K + pos % SZ_4K;
+}
+
+static int iova_map(struct edu *edu, struct dma_iova_state *state,
+		    enum dma_data_direction dir)
+{
+	size_t linked = 0;
+	int ret;
+
+	if (!dma_iova_try_alloc(edu->dev, state, 0, IOVA_LEN))
+		return -ENODATA;
+	while (linked < IOVA_LEN) {
+		size_t len = min_t(size_t, IOVA_LEN - linked, SZ_4K);
+
+		ret = dma_iova_link(edu->dev, state,
+				    virt_to_phys(iova_byte(edu->buf, linked)),
+				    linked, len, dir, 0);
+		if (ret)
+			goto destroy;
+		linked += len;
+	}
+	ret = dma_iova_sync(edu->dev, state, 0, linked);
+	if (!ret)
+		return 0;
+destroy:
+	dma_iova_destroy(edu->dev, state, linked, dir, 0);
+	return fail(edu, "cannot link");
+}
+
+static int iova_to_device(struct edu *edu)
+{
+	struct dma_iova_state state;
+	int i, ret = iova_map(edu, &state, DMA_TO_DEVICE);
+
+	if (ret)
+		return ret;
+	/* Across a page boundary that is one only in memory. */
+	for (i = 0; i < 1000; i++)
+		edu->shared[i] = *iova_byte(edu->want, SZ_4K - 500 + i);
+	ret = edu_expect(edu, state.addr + SZ_4K - 500, edu->shared, 1000);
+	dma_iova_destroy(edu->dev, &state, IOVA_LEN, DMA_TO_DEVICE, 0);
+	return ret ?: check(edu);
+}
+
+static int iova_from_device(struct edu *edu)
+{
+	struct dma_iova_state state;
+	int i, ret = iova_map(edu, &state, DMA_FROM_DEVICE);
+	size_t at = 3 * SZ_4K - 1024;
+
+	if (ret)
+		return ret;
+	ret = edu_write(edu, state.addr + at, 2048);
+	for (i = 0; i < 2048; i++)
+		*iova_byte(edu->want, at + i) = edu->pattern[i];
+	for (i = 0; i < ARRAY_SIZE(iova_page); i++)
+		dma_iova_unlink(edu->dev, &state, i * SZ_4K,
+				min_t(size_t, SZ_4K, IOVA_LEN - i * SZ_4K),
+				DMA_FROM_DEVICE, 0);
+	dma_iova_free(edu->dev, &state);
+	return ret ?: check(edu);
+}
+
+static int iova_unused(struct edu *edu)
+{
+	struct dma_iova_state state;
+	int i;
+
+	for (i = 0; i < 10000; i++)
+		if (dma_iova_try_alloc(edu->dev, &state, 0, SZ_64K))
+			dma_iova_free(edu->dev, &state);
+	return 0;
+}
+
+/* Contexts */
+
+static int from_atomic_context(struct edu *edu)
+{
+	static DEFINE_SPINLOCK(lock);
+	unsigned long flags;
+	dma_addr_t addr;
+	int ret;
+
+	spin_lock_irqsave(&lock, flags);
+	ret = map(edu, 2000, 5000, DMA_BIDIRECTIONAL, &addr);
+	spin_unlock_irqrestore(&lock, flags);
+	if (ret)
+		return ret;
+	ret = edu_write(edu, addr + 100, 1000);
+	spin_lock_irqsave(&lock, flags);
+	dma_unmap_single(edu->dev, addr, 5000, DMA_BIDIRECTIONAL);
+	spin_unlock_irqrestore(&lock, flags);
+	want_pattern(edu, 2100, 1000);
+	return ret ?: check(edu);
+}
+
+struct elsewhere {
+	struct edu *edu;
+	dma_addr_t addr;
+	size_t len;
+};
+
+static int unmap_here(void *data)
+{
+	struct elsewhere *e = data;
+
+	dma_unmap_single(e->edu->dev, e->addr, e->len, DMA_FROM_DEVICE);
+	return 0;
+}
+
+static int unmap_on_another_cpu(struct edu *edu)
+{
+	struct elsewhere e = { .edu = edu, .len = SZ_4K };
+	unsigned int here, there;
+	int ret;
+
+	here = get_cpu();
+	put_cpu();
+	there = cpumask_any_but(cpu_online_mask, here);
+	if (there >= nr_cpu_ids)
+		return -ENODATA;
+	ret = map(edu, SZ_8K, e.len, DMA_FROM_DEVICE, &e.addr);
+	if (ret)
+		return ret;
+	ret = edu_write(edu, e.addr + 33, 2000);
+	smp_call_on_cpu(there, unmap_here, &e, false);
+	want_pattern(edu, SZ_8K + 33, 2000);
+	return ret ?: check(edu);
+}
+
+/* Many mappings at once, of all sizes, without the device. */
+static int many_in_flight(struct edu *edu)
+{
+	static const enum dma_data_direction dirs[] = {
+		DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE
+	};
+	dma_addr_t addr[64];
+	size_t len[64];
+	int round, i, ret = 0;
+
+	for (round = 0; round < 50 && !ret; round++) {
+		for (i = 0; i < ARRAY_SIZE(addr); i++) {
+			len[i] = 1 + (round * 64 + i) * 2741 % SZ_64K;
+			ret = map(edu, i, len[i], dirs[i % 3], &addr[i]);
+			if (ret)
+				break;
+		}
+		while (i--)
+			dma_unmap_single(edu->dev, addr[i], len[i],
+					 dirs[i % 3]);
+		msleep(20);
+	}
+	return ret ?: check(edu);
+}
+
+#if IS_ENABLED(CONFIG_HMM_MIRROR)
+static int hmm_after_bounces(struct edu *edu)
+{
+	struct hmm_dma_map map = {};
+
+	/* HMM wants devices without address limits. */
+	if (dma_addressing_limited(edu->dev))
+		return -ENODATA;
+	if (hmm_dma_map_alloc(edu->dev, &map, 16, PAGE_SIZE))
+		return fail(edu, "HMM refuses the device");
+	hmm_dma_map_free(edu->dev, &map);
+	return 0;
+}
+#else
+static int hmm_after_bounces(struct edu *edu)
+{
+	return -ENODATA;
+}
+#endif
+
+static const struct edu_test tests[] = {
+	{ "single to device", single_to_device },
+	{ "single from device, short write", single_short_write },
+	{ "page, bidirectional", page_both_ways },
+	{ "phys, bidirectional, 64 KiB", phys_both_ways },
+	{ "above any limit", above_any_limit },
+	{ "partial sync", partial_sync },
+	{ "long-lived mapping", long_lived },
+	{ "unmap without sync", unmap_without_sync },
+	{ "scatterlist to device, odd offsets", list_to_device },
+	{ "scatterlist from device, odd offsets", list_from_device },
+	{ "DMA IOVA API to device", iova_to_device },
+	{ "DMA IOVA API from device", iova_from_device },
+	{ "DMA IOVA API, space not used", iova_unused },
+	{ "mapped and unmapped in atomic context", from_atomic_context },
+	{ "unmap on another CPU", unmap_on_another_cpu },
+	{ "many mappings in flight", many_in_flight },
+	{ "HMM after bounces", hmm_after_bounces },
+};
+
+static const char * const rounds[] = { "cold", "warm" };
+
+static bool run_one(struct edu *edu, unsigned int nr, const char *round,
+		    const struct edu_test *test)
+{
+	int ret;
+
+	refill(edu);
+	edu->why = "";
+	ret = test->run(edu);
+	if (ret && ret != -ENODATA)
+		pr_info("# %s\n", edu->why);
+	pr_info("%sok %u - edu: %s, %s%s\n", ret && ret != -ENODATA ? "not " : "",
+		nr, test->name, round, ret == -ENODATA ? " # SKIP" : "");
+	return !ret || ret == -ENODATA;
+}
+
+static void run_all(struct edu *edu)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(edu->dev);
+	unsigned int round, i, nr = 0, failed = 0;
+
+	pr_info("# edu: %u-bit addresses, %s\n", dma_bits,
+		domain && iommu_is_dma_domain(domain) ? "translated" :
+							"not translated");
+	pr_info("KTAP version 1\n");
+	pr_info("1..%zu\n", ARRAY_SIZE(rounds) * ARRAY_SIZE(tests));
+	for (round = 0; round < ARRAY_SIZE(rounds); round++)
+		for (i = 0; i < ARRAY_SIZE(tests); i++)
+			failed += !run_one(edu, ++nr, rounds[round], &tests[i]);
+	pr_info("# edu: %u passed, %u failed\n", nr - failed, failed);
+}
+
+static int edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	struct device *dev = &pdev->dev;
+	struct edu *edu = devm_kzalloc(dev, sizeof(*edu), GFP_KERNEL);
+	int ret;
+
+	if (!edu)
+		return -ENOMEM;
+	edu->dev = dev;
+	ret = pcim_enable_device(pdev);
+	if (ret)
+		return ret;
+	edu->regs = pcim_iomap_region(pdev, 0, KBUILD_MODNAME);
+	if (IS_ERR(edu->regs))
+		return PTR_ERR(edu->regs);
+	ret = dma_set_mask_and_coherent(dev, DMA_BIT_MASK(dma_bits));
+	if (ret)
+		return ret;
+	pci_set_master(pdev);
+
+	edu->shared = dmam_alloc_coherent(dev, SZ_4K, &edu->shared_addr,
+					  GFP_KERNEL);
+	edu->buf = (void *)devm_get_free_pages(dev, GFP_KERNEL,
+					       get_order(BUF_SIZE));
+	edu->want = (void *)devm_get_free_pages(dev, GFP_KERNEL,
+						get_order(BUF_SIZE));
+	if (!edu->shared || !edu->buf || !edu->want)
+		return -ENOMEM;
+
+	ret = edu_load_pattern(edu);
+	if (ret)
+		pr_info("not ok - edu: %s\n", edu->why);
+	else
+		run_all(edu);
+	pci_clear_master(pdev);
+	return -ENODEV;
+}
+
+static const struct pci_device_id edu_ids[] = {
+	{ PCI_DEVICE(0x1234, 0x11e8) },
+	{}
+};
+MODULE_DEVICE_TABLE(pci, edu_ids);
+
+static struct pci_driver edu_driver = {
+	.name = "edu_dma",
+	.id_table = edu_ids,
+	.probe = edu_probe,
+};
+module_pci_driver(edu_driver);
+
+MODULE_DESCRIPTION("Streaming DMA tests on QEMU's edu device");
+MODULE_LICENSE("GPL");
