@@ -11,6 +11,17 @@ note() { printf '%s: %s\n' "$ME" "$*"; }
 # The comment block at the top of a script is its manual: "-h" prints it.
 usage() { sed -n '2,/^[^#]/{/^[^#]/!s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
 
+# What every kernel make gets, of the configuration as of the build: a compiler
+# that changes between two of them would make the tools of kbuild new each time.
+# The rest is what would make two builds of the same source differ.
+export KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 2026'
+export KBUILD_BUILD_USER=builder KBUILD_BUILD_HOST=iommu-bounce-buffers KBUILD_BUILD_VERSION=1
+export CCACHE_BASEDIR=$ROOT CCACHE_NOHASHDIR=1
+KBUILD_ARGS=(${ARCH:+"ARCH=$ARCH"})
+if command -v ccache >/dev/null; then
+	KBUILD_ARGS+=("CC=ccache ${CC:-gcc}" "HOSTCC=ccache ${HOSTCC:-gcc}")
+fi
+
 # What our own make was told is not meant for the kernel's.
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
 

@@ -138,6 +138,19 @@ static enum io_buffer_perm dir_to_perm(enum dma_data_direction dir)
 	}
 }
 
+/* Slots in use are counted by looking at all of them: not every time. */
+#define SAMPLE_MASK	255
+
+static void count_sampled(struct io_bounce *bounce,
+			  enum io_bounce_counter counter)
+{
+	struct io_bounce_stats __percpu *stats = READ_ONCE(bounce->stats);
+
+	if (likely(stats) &&
+	    (this_cpu_inc_return(stats->count[counter]) & SAMPLE_MASK) == 1)
+		io_bounce_sample_use(bounce);
+}
+
 /* Count a miss and ask for more; the first one also gets us counters. */
 static noinline void io_bounce_missed(struct io_bounce *bounce,
 				      struct device *dev, size_t size,
@@ -155,32 +168,16 @@ static noinline void io_bounce_missed(struct io_bounce *bounce,
 		atomic_long_inc(&bounce->early);
 		queue_work(system_dfl_wq, &bounce->work);
 	}
-	io_bounce_count(bounce, IO_BOUNCE_MISS_COLD + why, 1);
-
-	if (why == IO_BUFFER_MISS_BUSY)
-		io_bounce_sample_use(bounce);
+	count_sampled(bounce, IO_BOUNCE_MISS_COLD + why);
 	if (why == IO_BUFFER_MISS_BUSY || why == IO_BUFFER_MISS_COLD)
 		io_buffer_want(&bounce->mgr, perm, size, &limits);
-}
-
-/* Slots in use are counted by looking at all of them: not on every map. */
-#define SAMPLE_MASK	255
-
-static void io_bounce_hit(struct io_bounce *bounce, enum io_bounce_counter hit)
-{
-	struct io_bounce_stats __percpu *stats = READ_ONCE(bounce->stats);
-
-	if (likely(stats) &&
-	    !(this_cpu_inc_return(stats->count[hit]) & SAMPLE_MASK))
-		io_bounce_sample_use(bounce);
 }
 
 /**
  * io_bounce_sample_use - see whether more slots are in use than ever before
  * @bounce: the bounce buffers of the domain
  *
- * Called on some of the maps and on every miss for want of a free slot, which
- * is when use is highest.
+ * Called on some of the maps, the first miss for want of a free slot included.
  */
 void io_bounce_sample_use(struct io_bounce *bounce)
 {
@@ -217,7 +214,7 @@ bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
 		return false;
 	}
 
-	io_bounce_hit(bounce, hit);
+	count_sampled(bounce, hit);
 	/* Coherent devices skip sync calls until told not to. */
 	dma_reset_need_sync(dev);
 	return true;

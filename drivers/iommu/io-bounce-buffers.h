@@ -68,17 +68,17 @@ void __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
 			    struct dma_iova_state *state, phys_addr_t phys,
 			    size_t offset, enum dma_data_direction dir,
-			    unsigned long attrs);
+			    unsigned long attrs, struct dma_iova_state *unused);
 int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 			struct dma_iova_state *state, phys_addr_t phys,
 			size_t offset, size_t size,
 			enum dma_data_direction dir, unsigned long attrs);
-void io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
-			   struct dma_iova_state *state, size_t offset,
-			   size_t size, enum dma_data_direction dir,
-			   unsigned long attrs);
-void io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
-			 struct dma_iova_state *state);
+void __io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
+			     struct dma_iova_state *state, size_t offset,
+			     size_t size, enum dma_data_direction dir,
+			     unsigned long attrs);
+void __io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
+			   struct dma_iova_state *state);
 
 #else /* CONFIG_IOMMU_BOUNCE_BUFFERS */
 
@@ -160,7 +160,7 @@ static inline void __io_bounce_sync_sg(struct io_bounce *bounce,
 static inline bool __io_bounce_iova_start(struct io_bounce *bounce,
 		struct device *dev, struct dma_iova_state *state,
 		phys_addr_t phys, size_t offset, enum dma_data_direction dir,
-		unsigned long attrs)
+		unsigned long attrs, struct dma_iova_state *unused)
 {
 	return false;
 }
@@ -173,16 +173,16 @@ static inline int io_bounce_iova_link(struct io_bounce *bounce,
 	return -EOPNOTSUPP;
 }
 
-static inline void io_bounce_iova_unlink(struct io_bounce *bounce,
+static inline void __io_bounce_iova_unlink(struct io_bounce *bounce,
 		struct device *dev, struct dma_iova_state *state,
 		size_t offset, size_t size, enum dma_data_direction dir,
 		unsigned long attrs)
 {
 }
 
-static inline void io_bounce_iova_free(struct io_bounce *bounce,
-				       struct device *dev,
-				       struct dma_iova_state *state)
+static inline void __io_bounce_iova_free(struct io_bounce *bounce,
+					 struct device *dev,
+					 struct dma_iova_state *state)
 {
 }
 
@@ -282,14 +282,17 @@ static inline bool io_bounce_sync_sg(struct io_bounce *bounce,
 	return true;
 }
 
-/* Move a DMA IOVA state that nothing is linked to yet into a bounce buffer. */
+/*
+ * Move a DMA IOVA state that nothing is linked to yet into a bounce buffer. If
+ * this returns true, what it was before is in @unused and to be freed.
+ */
 static inline bool io_bounce_iova_start(struct io_bounce *bounce,
 		struct device *dev, struct dma_iova_state *state,
 		phys_addr_t phys, size_t offset, enum dma_data_direction dir,
-		unsigned long attrs)
+		unsigned long attrs, struct dma_iova_state *unused)
 {
 	return bounce && __io_bounce_iova_start(bounce, dev, state, phys,
-						offset, dir, attrs);
+						offset, dir, attrs, unused);
 }
 
 /* Has io_bounce_iova_start() moved it? */
@@ -297,6 +300,27 @@ static inline bool io_bounce_iova_owns(const struct io_bounce *bounce,
 				       const struct dma_iova_state *state)
 {
 	return bounce && (state->__size & DMA_IOVA_USE_BOUNCE);
+}
+
+/* These two return false, having done nothing, if @state is not bounced. */
+static inline bool io_bounce_iova_unlink(struct io_bounce *bounce,
+		struct device *dev, struct dma_iova_state *state,
+		size_t offset, size_t size, enum dma_data_direction dir,
+		unsigned long attrs)
+{
+	if (!io_bounce_iova_owns(bounce, state))
+		return false;
+	__io_bounce_iova_unlink(bounce, dev, state, offset, size, dir, attrs);
+	return true;
+}
+
+static inline bool io_bounce_iova_free(struct io_bounce *bounce,
+		struct device *dev, struct dma_iova_state *state)
+{
+	if (!io_bounce_iova_owns(bounce, state))
+		return false;
+	__io_bounce_iova_free(bounce, dev, state);
+	return true;
 }
 
 #endif /* __IO_BOUNCE_BUFFERS_H */

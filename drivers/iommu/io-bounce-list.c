@@ -232,18 +232,19 @@ void __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
  * @offset: where in @state
  * @dir: direction of the link
  * @attrs: DMA_ATTR_* of the link
+ * @unused: filled in with what @state was, if it is moved
  *
  * The direction is not known before the first link, so this is when the slot
  * is taken. A state that was ever linked the ordinary way stays there.
  *
  * Context: any but NMI; serialised per state by the caller.
- * Return: true if @state now is a bounce buffer; the IOVA space it held before
- * is then for the caller to free.
+ * Return: true if @state now is a bounce buffer; the IOVA space in @unused is
+ * then for the caller to free.
  */
 bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
 			    struct dma_iova_state *state, phys_addr_t phys,
 			    size_t offset, enum dma_data_direction dir,
-			    unsigned long attrs)
+			    unsigned long attrs, struct dma_iova_state *unused)
 {
 	size_t start = phys & ((1UL << bounce->mgr.granule_shift) - 1);
 	size_t size = dma_iova_size(state);
@@ -262,6 +263,7 @@ bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
 	}
 
 	begin_list(&buf, start, size);
+	*unused = *state;
 	state->addr = io_buffer_iova(&buf) + start;
 	state->__size |= DMA_IOVA_USE_BOUNCE;
 	return true;
@@ -328,7 +330,7 @@ int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 }
 
 /**
- * io_bounce_iova_unlink - dma_iova_unlink() for a bounced state
+ * __io_bounce_iova_unlink - dma_iova_unlink() for a bounced state
  * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @state: the state
@@ -337,10 +339,10 @@ int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
  * @dir: direction, as linked
  * @attrs: DMA_ATTR_SKIP_CPU_SYNC: do not copy out
  */
-void io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
-			   struct dma_iova_state *state, size_t offset,
-			   size_t size, enum dma_data_direction dir,
-			   unsigned long attrs)
+void __io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
+			     struct dma_iova_state *state, size_t offset,
+			     size_t size, enum dma_data_direction dir,
+			     unsigned long attrs)
 {
 	struct io_buffer buf;
 	size_t in_slot;
@@ -355,13 +357,13 @@ void io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 }
 
 /**
- * io_bounce_iova_free - dma_iova_free() for a bounced state
+ * __io_bounce_iova_free - dma_iova_free() for a bounced state
  * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @state: the state
  */
-void io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
-			 struct dma_iova_state *state)
+void __io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
+			   struct dma_iova_state *state)
 {
 	struct io_buffer buf;
 

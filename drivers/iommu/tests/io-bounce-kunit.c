@@ -346,13 +346,14 @@ static void bounce_list(struct kunit *test)
 static bool start_state(struct bounce_test *t, struct dma_iova_state *state,
 			phys_addr_t phys, size_t size)
 {
+	struct dma_iova_state unused;
 	int tries;
 
 	for (tries = 0; tries < 2; tries++) {
 		*state = (struct dma_iova_state) { .addr = SZ_1M, .__size = size };
 		if (__io_bounce_iova_start(t->bounce, t->dev, state, phys, 0,
-					   DMA_FROM_DEVICE, 0))
-			return true;
+					   DMA_FROM_DEVICE, 0, &unused))
+			return unused.addr == SZ_1M;
 		settle(t);
 	}
 	return false;
@@ -382,9 +383,9 @@ static void bounce_iova(struct kunit *test)
 	memset(dev, 1, SZ_4K - 512);
 	memset(dev + SZ_4K - 512, 2, 1000);
 
-	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, 8192 - 512,
+	__io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, 8192 - 512,
 			      DMA_FROM_DEVICE, 0);
-	io_bounce_iova_free(t->bounce, t->dev, &state);
+	__io_bounce_iova_free(t->bounce, t->dev, &state);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + 2 * SZ_4K + 512, 1,
 					   SZ_4K - 512));
 	KUNIT_EXPECT_EQ(test, t->pages[2 * SZ_4K + 511], GUARD);
@@ -397,7 +398,7 @@ static void bounce_iova_errors(struct kunit *test)
 {
 	struct bounce_test *t = test->priv;
 	phys_addr_t phys = virt_to_phys(t->pages);
-	struct dma_iova_state state;
+	struct dma_iova_state state, unused;
 
 	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
 	/* Not where a granule starts; beyond the end */
@@ -408,19 +409,21 @@ static void bounce_iova_errors(struct kunit *test)
 						  phys, SZ_8K, SZ_4K,
 						  DMA_FROM_DEVICE, 0), -EINVAL);
 	/* What was never linked is not copied anywhere. */
-	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_8K,
+	__io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_8K,
 			      DMA_FROM_DEVICE, 0);
-	io_bounce_iova_free(t->bounce, t->dev, &state);
+	__io_bounce_iova_free(t->bounce, t->dev, &state);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, GUARD, 4 * SZ_4K));
 
 	/* A state that began the ordinary way does not move. */
 	state = (struct dma_iova_state) { .addr = SZ_1M, .__size = SZ_8K };
 	KUNIT_EXPECT_FALSE(test, __io_bounce_iova_start(t->bounce, t->dev,
 							&state, phys, SZ_4K,
-							DMA_FROM_DEVICE, 0));
+							DMA_FROM_DEVICE, 0,
+							&unused));
 	KUNIT_EXPECT_FALSE(test, __io_bounce_iova_start(t->bounce, t->dev,
 							&state, phys, 0,
-							DMA_FROM_DEVICE, 0));
+							DMA_FROM_DEVICE, 0,
+							&unused));
 	KUNIT_EXPECT_EQ(test, state.addr, SZ_1M);
 	KUNIT_EXPECT_EQ(test, dma_iova_size(&state), SZ_8K);
 }

@@ -227,7 +227,7 @@ static void manager_chunks_double(struct kunit *test)
 	struct io_buffer buf;
 	unsigned int chunk;
 
-	manager_start(test, SZ_16M);
+	manager_start(test, SZ_64M);
 	for (chunk = 0; chunk < 7; chunk++) {
 		do {
 			KUNIT_ASSERT_EQ(test,

@@ -23,6 +23,7 @@
 #include <linux/moduleparam.h>
 #include <linux/percpu.h>
 #include <linux/platform_device.h>
+#include <linux/sched.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/swiotlb.h>
@@ -71,7 +72,8 @@ static struct {
 } mock;
 
 static DEFINE_PER_CPU(unsigned int, mock_failed);
-static DEFINE_PER_CPU(bool, mock_unflushed);
+/* Who has started cache maintenance on this CPU and not waited for it yet. */
+static DEFINE_PER_CPU(struct task_struct *, mock_unflushed);
 
 const struct mock_profile mock_profiles[MOCK_NR_PROFILES] = {
 	[MOCK_64BIT] = {
@@ -575,26 +577,26 @@ static void ram_copy(phys_addr_t phys, size_t size, bool to_ram)
 void arch_sync_dma_for_device(phys_addr_t phys, size_t size,
 			      enum dma_data_direction dir)
 {
-	this_cpu_write(mock_unflushed, true);
+	this_cpu_write(mock_unflushed, current);
 	ram_copy(phys, size, true);
 }
 
 void arch_sync_dma_for_cpu(phys_addr_t phys, size_t size,
 			   enum dma_data_direction dir)
 {
-	this_cpu_write(mock_unflushed, true);
+	this_cpu_write(mock_unflushed, current);
 	if (dir != DMA_TO_DEVICE)
 		ram_copy(phys, size, false);
 }
 
 void arch_sync_dma_flush(void)
 {
-	this_cpu_write(mock_unflushed, false);
+	this_cpu_write(mock_unflushed, NULL);
 }
 
-bool mock_unflushed_here(void)
+bool mock_unflushed_by_us(void)
 {
-	return this_cpu_read(mock_unflushed);
+	return this_cpu_read(mock_unflushed) == current;
 }
 
 /* The device. */

@@ -93,7 +93,7 @@ unsigned int mock_errors(void);
 void mock_fail_maps(unsigned int every);
 /* How many maps have failed on this CPU, which must not change under you. */
 unsigned int mock_failed_here(void);
-/* Has this CPU started cache maintenance that it did not wait for? */
-bool mock_unflushed_here(void);
+/* Has this thread started cache maintenance that it did not wait for? */
+bool mock_unflushed_by_us(void);
 
 #endif /* MOCK_IOMMU_H */

@@ -313,36 +313,37 @@ static bool phys_is_ours(const struct job *job, phys_addr_t phys)
 }
 
 /* The rest of the granule next to the buffer: empty, or another's old data. */
-static void check_padding(struct model *m, struct job *job, dma_addr_t from,
+static void check_padding(struct actor *a, struct job *job, dma_addr_t from,
 			  dma_addr_t to)
 {
+	struct model *m = a->m;
 	phys_addr_t phys;
-	u8 b;
+	size_t i;
 
-	for (; from < to; from++) {
-		if (!mock_dev_reaches(m->dev, from, IOMMU_READ, &phys) ||
-		    phys_is_ours(job, phys) ||
-		    swiotlb_find_pool(m->dev, phys) ||
-		    mock_dev_read(m->dev, from, &b, 1))
-			return;
-		if (MOCK_IS_DATA(b))
+	if (!mock_dev_reaches(m->dev, from, IOMMU_READ, &phys) ||
+	    phys_is_ours(job, phys) || swiotlb_find_pool(m->dev, phys) ||
+	    mock_dev_read(m->dev, from, a->data, to - from))
+		return;
+	for (i = 0; i < to - from; i++) {
+		if (MOCK_IS_DATA(a->data[i]))
 			continue;
 		job_error(m, job, "the device sees a byte around the buffer: %#x",
-			  b);
+			  a->data[i]);
 		return;
 	}
 }
 
-static void check_paddings(struct model *m, struct job *job)
+static void check_paddings(struct actor *a, struct job *job)
 {
+	size_t g = granule(a->m);
 	struct dev_seg *first = &job->dev_seg[0];
 	struct dev_seg *last = &job->dev_seg[job->nr_dev_segs - 1];
 	dma_addr_t end = last->addr + last->len;
 
 	if (!expect_bounce || !dev_reads(job))
 		return;
-	check_padding(m, job, ALIGN_DOWN(first->addr, granule(m)), first->addr);
-	check_padding(m, job, end, ALIGN(end, granule(m)));
+	check_padding(a, job, ALIGN_DOWN(first->addr, g), first->addr);
+	check_padding(a, job, end, ALIGN(end, g));
 }
 
 /* The permission must be the direction's. */
@@ -363,7 +364,7 @@ static void check_permission(struct actor *a, struct job *job)
 
 static void check_flushed(struct model *m, struct job *job, const char *when)
 {
-	if (mock_unflushed_here())
+	if (mock_unflushed_by_us())
 		job_error(m, job, "no wait for cache maintenance %s", when);
 }
 
@@ -790,7 +791,7 @@ static void step_map(struct actor *a, struct job *job)
 	if (job->attrs & DMA_ATTR_SKIP_CPU_SYNC)
 		sync_all_for_device(m, job);
 	check_permission(a, job);
-	check_paddings(m, job);
+	check_paddings(a, job);
 }
 
 /* The device at work. */
@@ -958,6 +959,8 @@ static void step_unmap(struct actor *a, struct job *job)
 
 static void step(struct actor *a, struct job *job)
 {
+	/* A map that fails need not wait for what it has started. */
+	arch_sync_dma_flush();
 	if (!job->mapped) {
 		step_map(a, job);
 		return;
