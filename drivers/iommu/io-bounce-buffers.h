@@ -31,6 +31,12 @@ static inline bool io_bounce_enabled(void)
 	return static_branch_unlikely(&io_bounce_key);
 }
 
+/* Attributes for a mapping that must not be bounced by choice. */
+static inline unsigned long io_bounce_forbid(unsigned long attrs)
+{
+	return attrs | DMA_ATTR_LONG_LIVED;
+}
+
 static inline struct io_bounce *io_bounce_of(const struct io_bounce_ref *ref)
 {
 	return ref->bounce;
@@ -54,6 +60,7 @@ void __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 				 enum dma_data_direction dir);
 bool __io_bounce_owns(const struct io_bounce *bounce, dma_addr_t addr);
 
+void __io_bounce_prepare_sg(struct scatterlist *sg);
 dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 			      struct scatterlist *sg, int nents,
 			      size_t iova_len, enum dma_data_direction dir,
@@ -65,10 +72,11 @@ void __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 			 struct scatterlist *sg, int nelems,
 			 enum dma_data_direction dir, bool for_cpu);
 
-bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
-			    struct dma_iova_state *state, phys_addr_t phys,
-			    size_t offset, enum dma_data_direction dir,
-			    unsigned long attrs, struct dma_iova_state *unused);
+dma_addr_t __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
+				  struct dma_iova_state *state,
+				  phys_addr_t phys, size_t offset,
+				  enum dma_data_direction dir,
+				  unsigned long attrs);
 int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 			struct dma_iova_state *state, phys_addr_t phys,
 			size_t offset, size_t size,
@@ -88,6 +96,11 @@ struct io_bounce_ref {
 static inline bool io_bounce_enabled(void)
 {
 	return false;
+}
+
+static inline unsigned long io_bounce_forbid(unsigned long attrs)
+{
+	return attrs;
 }
 
 static inline struct io_bounce *io_bounce_of(const struct io_bounce_ref *ref)
@@ -137,6 +150,10 @@ static inline bool __io_bounce_owns(const struct io_bounce *bounce,
 	return false;
 }
 
+static inline void __io_bounce_prepare_sg(struct scatterlist *sg)
+{
+}
+
 static inline dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce,
 		struct device *dev, struct scatterlist *sg, int nents,
 		size_t iova_len, enum dma_data_direction dir,
@@ -157,12 +174,12 @@ static inline void __io_bounce_sync_sg(struct io_bounce *bounce,
 {
 }
 
-static inline bool __io_bounce_iova_start(struct io_bounce *bounce,
+static inline dma_addr_t __io_bounce_iova_start(struct io_bounce *bounce,
 		struct device *dev, struct dma_iova_state *state,
 		phys_addr_t phys, size_t offset, enum dma_data_direction dir,
-		unsigned long attrs, struct dma_iova_state *unused)
+		unsigned long attrs)
 {
-	return false;
+	return 0;
 }
 
 static inline int io_bounce_iova_link(struct io_bounce *bounce,
@@ -243,14 +260,14 @@ static inline bool io_bounce_sync_for_device(struct io_bounce *bounce,
 }
 
 /*
- * Forget where a list was mapped before: until it is mapped, its DMA addresses
- * are whatever an earlier use, perhaps by another device, has left there.
+ * Forget how a list was mapped before: until it is mapped, its DMA addresses and
+ * flags are whatever an earlier use, perhaps by another device, has left there.
  */
 static inline void io_bounce_prepare_sg(struct io_bounce *bounce,
 					struct scatterlist *sg)
 {
 	if (bounce)
-		sg_dma_address(sg) = DMA_MAPPING_ERROR;
+		__io_bounce_prepare_sg(sg);
 }
 
 static inline dma_addr_t io_bounce_map_sg(struct io_bounce *bounce,
@@ -283,16 +300,16 @@ static inline bool io_bounce_sync_sg(struct io_bounce *bounce,
 }
 
 /*
- * Move a DMA IOVA state that nothing is linked to yet into a bounce buffer. If
- * this returns true, what it was before is in @unused and to be freed.
+ * Move a DMA IOVA state that nothing is linked to yet into a bounce buffer.
+ * Returns the address of the IOVA space that is then to be freed, else 0.
  */
-static inline bool io_bounce_iova_start(struct io_bounce *bounce,
+static inline dma_addr_t io_bounce_iova_start(struct io_bounce *bounce,
 		struct device *dev, struct dma_iova_state *state,
 		phys_addr_t phys, size_t offset, enum dma_data_direction dir,
-		unsigned long attrs, struct dma_iova_state *unused)
+		unsigned long attrs)
 {
-	return bounce && __io_bounce_iova_start(bounce, dev, state, phys,
-						offset, dir, attrs, unused);
+	return bounce ? __io_bounce_iova_start(bounce, dev, state, phys,
+					       offset, dir, attrs) : 0;
 }
 
 /* Has io_bounce_iova_start() moved it? */

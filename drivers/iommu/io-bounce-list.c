@@ -103,6 +103,19 @@ static bool list_allowed(struct io_bounce *bounce, struct device *dev,
 }
 
 /**
+ * __io_bounce_prepare_sg - forget how a list was mapped before
+ * @sg: the list, about to be mapped
+ *
+ * Both the first address and the mark of swiotlb would be taken for what the
+ * list is now by the sync that mapping it does.
+ */
+void __io_bounce_prepare_sg(struct scatterlist *sg)
+{
+	sg_dma_address(sg) = DMA_MAPPING_ERROR;
+	sg->dma_flags &= ~SG_DMA_SWIOTLB;
+}
+
+/**
  * __io_bounce_map_sg - map a scatterlist through one bounce buffer
  * @bounce: the bounce buffers of the domain
  * @dev: the device
@@ -144,29 +157,6 @@ dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 	return io_buffer_iova(&buf);
 }
 
-/* Call @copy for each segment that the device was given. */
-static void for_each_segment(struct io_bounce *bounce, struct device *dev,
-			     const struct io_buffer *buf,
-			     struct scatterlist *sg, int nents,
-			     enum dma_data_direction dir,
-			     void (*copy)(struct io_bounce *bounce,
-					  struct device *dev,
-					  const struct io_buffer *buf,
-					  size_t offset, size_t len,
-					  enum dma_data_direction dir))
-{
-	struct scatterlist *s;
-	int i;
-
-	for_each_sg(sg, s, nents, i) {
-		if (!sg_dma_len(s))
-			break;
-		copy(bounce, dev, buf,
-		     io_buffer_offset_in_slot(buf, sg_dma_address(s)),
-		     sg_dma_len(s), dir);
-	}
-}
-
 /**
  * __io_bounce_unmap_sg - undo __io_bounce_map_sg()
  * @bounce: the bounce buffers of the domain
@@ -184,13 +174,10 @@ void __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
 {
 	struct io_buffer buf;
 
-	if (!io_bounce_find(bounce, dev, sg_dma_address(sg), &buf))
-		return;
-
 	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
-		for_each_segment(bounce, dev, &buf, sg, nents, dir,
-				 io_bounce_copy_out);
-	io_bounce_put(&buf);
+		__io_bounce_sync_sg(bounce, dev, sg, nents, dir, true);
+	if (io_bounce_find(bounce, dev, sg_dma_address(sg), &buf))
+		io_bounce_put(&buf);
 }
 
 /**
@@ -210,8 +197,10 @@ void __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 	int i;
 
 	for_each_sg(sg, s, nelems, i) {
-		if (!sg_dma_len(s))
-			break;
+		/* Entries that were merged into one before have no length. */
+		if (!sg_dma_len(s) ||
+		    WARN_ON_ONCE(!__io_bounce_owns(bounce, sg_dma_address(s))))
+			continue;
 		if (for_cpu)
 			__io_bounce_sync_for_cpu(bounce, dev,
 						 sg_dma_address(s),
@@ -232,26 +221,27 @@ void __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
  * @offset: where in @state
  * @dir: direction of the link
  * @attrs: DMA_ATTR_* of the link
- * @unused: filled in with what @state was, if it is moved
  *
  * The direction is not known before the first link, so this is when the slot
  * is taken. A state that was ever linked the ordinary way stays there.
  *
  * Context: any but NMI; serialised per state by the caller.
- * Return: true if @state now is a bounce buffer; the IOVA space in @unused is
- * then for the caller to free.
+ * Return: if @state now is a bounce buffer, the address it had before, where
+ * the IOVA space is for the caller to free; else 0.
  */
-bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
-			    struct dma_iova_state *state, phys_addr_t phys,
-			    size_t offset, enum dma_data_direction dir,
-			    unsigned long attrs, struct dma_iova_state *unused)
+dma_addr_t __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
+				  struct dma_iova_state *state,
+				  phys_addr_t phys, size_t offset,
+				  enum dma_data_direction dir,
+				  unsigned long attrs)
 {
 	size_t start = phys & ((1UL << bounce->mgr.granule_shift) - 1);
 	size_t size = dma_iova_size(state);
+	dma_addr_t unused = state->addr;
 	struct io_buffer buf;
 
 	if (state->__size & (DMA_IOVA_USE_BOUNCE | DMA_IOVA_NO_BOUNCE))
-		return false;
+		return 0;
 
 	if (offset || !io_bounce_allowed(bounce, dev, size, attrs) ||
 	    !io_bounce_get(bounce, dev, start + size, dir, IO_BOUNCE_HITS_IOVA,
@@ -259,14 +249,13 @@ bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
 		/* HMM may link several ranges of a state at once. */
 		if (!(attrs & DMA_ATTR_REQUIRE_COHERENT))
 			state->__size |= DMA_IOVA_NO_BOUNCE;
-		return false;
+		return 0;
 	}
 
 	begin_list(&buf, start, size);
-	*unused = *state;
 	state->addr = io_buffer_iova(&buf) + start;
 	state->__size |= DMA_IOVA_USE_BOUNCE;
-	return true;
+	return unused;
 }
 
 /* The slot of a bounced state, and where in it @offset lies. */
@@ -315,6 +304,8 @@ int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 	struct io_buffer buf;
 	size_t in_slot;
 
+	if (!size)
+		return 0;
 	if (!find_state(bounce, dev, state, offset, size, &buf, &in_slot) ||
 	    (in_slot & mask) != (phys & mask))
 		return -EINVAL;
@@ -347,8 +338,8 @@ void __io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 	struct io_buffer buf;
 	size_t in_slot;
 
-	if (!size ||
-	    !find_state(bounce, dev, state, offset, size, &buf, &in_slot))
+	if (!size || WARN_ON_ONCE(!find_state(bounce, dev, state, offset, size,
+					      &buf, &in_slot)))
 		return;
 
 	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))

@@ -116,6 +116,22 @@ static bool dev_is_untrusted(struct device *dev)
 }
 
 /*
+ * Drivers of GPUs and accelerators share memory of user space and of their own
+ * with the device for as long as an object lives, without syncing and mostly
+ * without saying so. Small transfers are not what these devices are for.
+ */
+static bool dev_shares_memory(struct device *dev)
+{
+	unsigned int base;
+
+	if (!dev_is_pci(dev))
+		return false;
+	base = to_pci_dev(dev)->class >> 16;
+	return base == PCI_BASE_CLASS_DISPLAY ||
+	       base == PCI_BASE_CLASS_ACCELERATOR;
+}
+
+/*
  * Not normal memory, or memory that may not be copied behind the caller's back,
  * or a mapping that stays: bouncing it would save nothing and cost copies. With
  * DMA_ATTR_SKIP_CPU_SYNC, its owner syncs by hand or not at all.
@@ -132,7 +148,8 @@ static bool dev_is_untrusted(struct device *dev)
  */
 static bool device_allowed(const struct io_bounce *bounce, struct device *dev)
 {
-	return !dev_is_untrusted(dev) && !force_dma_unencrypted(dev) &&
+	return !dev_is_untrusted(dev) && !dev_shares_memory(dev) &&
+	       !force_dma_unencrypted(dev) &&
 	       dev_is_dma_coherent(dev) == bounce->coherent &&
 	       !(dma_get_min_align_mask(dev) >> bounce->mgr.granule_shift);
 }

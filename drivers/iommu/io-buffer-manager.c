@@ -96,8 +96,10 @@ static dma_addr_t try_window(struct io_buffer_manager *mgr, u64 limit,
 /*
  * The window stays reserved until the domain's IOVA space is torn down, so
  * there is no counterpart to this.
+ *
+ * Return: 0, -ENOSPC where there is no IOVA space, -ENOMEM to try again later.
  */
-static bool reserve_window(struct io_buffer_manager *mgr)
+static int reserve_window(struct io_buffer_manager *mgr)
 {
 	u64 limit = mgr->limits.dma_limit;
 	dma_addr_t base = 0;
@@ -109,7 +111,7 @@ static bool reserve_window(struct io_buffer_manager *mgr)
 	if (!base)
 		base = try_window(mgr, limit, &size);
 	if (!base)
-		return false;
+		return -ENOSPC;
 
 	mgr->region_shift = clamp(ilog2(size / WINDOW_MIN_REGIONS),
 				  ilog2(max_t(size_t, IO_BUFFER_MIN_CHUNK,
@@ -118,13 +120,15 @@ static bool reserve_window(struct io_buffer_manager *mgr)
 	mgr->nr_regions = size >> mgr->region_shift;
 	mgr->regions = kvcalloc(mgr->nr_regions, sizeof(*mgr->regions),
 				GROW_GFP);
-	if (!mgr->regions)
-		return false;
+	if (!mgr->regions) {
+		free_iova(mgr->iovad, base >> iova_shift(mgr->iovad));
+		return -ENOMEM;
+	}
 
 	WRITE_ONCE(mgr->base, base);
 	/* Pairs with the acquire in io_buffer_get(). */
 	smp_store_release(&mgr->size, size);
-	return true;
+	return 0;
 }
 
 static struct io_buffer_pool *get_pool(struct io_buffer_manager *mgr,
@@ -212,14 +216,24 @@ static int grow_wanted(struct io_buffer_manager *mgr, unsigned int bit)
 	return pool ? grow_pool(mgr, pool) : -ENOMEM;
 }
 
+static void retry_later(struct io_buffer_manager *mgr)
+{
+	WRITE_ONCE(mgr->retry_at, get_jiffies_64() + RETRY_DELAY);
+}
+
 static void io_buffer_work(struct work_struct *work)
 {
 	struct io_buffer_manager *mgr =
 		container_of(work, struct io_buffer_manager, work);
+	int ret = mgr->size ? 0 : reserve_window(mgr);
 	unsigned int bit;
 
-	if (!mgr->size && !reserve_window(mgr)) {
-		WRITE_ONCE(mgr->stopped, true);
+	if (ret) {
+		if (ret == -ENOSPC)
+			WRITE_ONCE(mgr->stopped, true);
+		retry_later(mgr);
+		WRITE_ONCE(mgr->wanted, 0);
+		clear_bit(0, &mgr->asked);
 		return;
 	}
 
@@ -236,8 +250,7 @@ static void io_buffer_work(struct work_struct *work)
 			clear_bit(bit, &mgr->wanted);
 			break;
 		case -ENOMEM:
-			WRITE_ONCE(mgr->retry_at,
-				   get_jiffies_64() + RETRY_DELAY);
+			retry_later(mgr);
 			clear_bit(bit, &mgr->wanted);
 			break;
 		}

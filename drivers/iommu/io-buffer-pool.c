@@ -5,6 +5,7 @@
  */
 
 #include <linux/bitmap.h>
+#include <linux/dma-map-ops.h>
 #include <linux/find.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
@@ -144,6 +145,11 @@ struct io_buffer_chunk *io_buffer_chunk_create(struct io_buffer_pool *pool,
 	chunk->vaddr = page_address(page);
 	chunk->phys = page_to_phys(page);
 	chunk->iova = iova;
+	if (!(pool->prot & IOMMU_CACHE)) {
+		/* A device that does not snoop must find the zeroes, too. */
+		arch_sync_dma_for_device(chunk->phys, size, DMA_TO_DEVICE);
+		arch_sync_dma_flush();
+	}
 	if (iommu_map(pool->domain, iova, chunk->phys, size, pool->prot, gfp))
 		goto err_free_pages;
 	return chunk;

@@ -43,6 +43,8 @@ MODULE_PARM_DESC(dma_bits, "address bits of the device, as its dma_mask property
 #define INBOX_SIZE	(SZ_2K - 1)
 
 #define BUF_SIZE	SZ_256K
+/* Mappings in flight at once */
+#define MANY		64
 #define BIG		(200 * SZ_1K + 17)
 
 /*
@@ -513,20 +515,21 @@ static int unmap_on_another_cpu(struct edu *edu)
 	return ret ?: check(edu);
 }
 
-/* Many mappings at once, of all sizes, without the device. */
+/* Many mappings at once, side by side, without the device. */
 static int many_in_flight(struct edu *edu)
 {
+	const size_t room = BUF_SIZE / MANY;
 	static const enum dma_data_direction dirs[] = {
 		DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE
 	};
-	dma_addr_t addr[64];
-	size_t len[64];
+	dma_addr_t addr[MANY];
+	size_t len[MANY];
 	int round, i, ret = 0;
 
 	for (round = 0; round < 50 && !ret; round++) {
 		for (i = 0; i < ARRAY_SIZE(addr); i++) {
-			len[i] = 1 + (round * 64 + i) * 2741 % SZ_64K;
-			ret = map(edu, i, len[i], dirs[i % 3], &addr[i]);
+			len[i] = 1 + (round * MANY + i) * 2741 % room;
+			ret = map(edu, i * room, len[i], dirs[i % 3], &addr[i]);
 			if (ret)
 				break;
 		}
