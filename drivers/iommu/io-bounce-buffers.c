@@ -123,7 +123,8 @@ static u64 device_dma_limit(const struct io_bounce *bounce, struct device *dev)
 	const struct iommu_domain_geometry *geo = &bounce->mgr.domain->geometry;
 	u64 limit = min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
 
-	return geo->force_aperture ? min(limit, (u64)geo->aperture_end) : limit;
+	return geo->force_aperture ? min_t(u64, limit, geo->aperture_end) :
+				     limit;
 }
 
 static enum io_buffer_perm dir_to_perm(enum dma_data_direction dir)

@@ -120,27 +120,32 @@ static inline void io_bounce_destroy(struct io_bounce_ref *ref)
 }
 
 static inline dma_addr_t __io_bounce_map(struct io_bounce *bounce,
-		struct device *dev, phys_addr_t phys, size_t size,
-		enum dma_data_direction dir, unsigned long attrs)
+					 struct device *dev, phys_addr_t phys,
+					 size_t size,
+					 enum dma_data_direction dir,
+					 unsigned long attrs)
 {
 	return DMA_MAPPING_ERROR;
 }
 
 static inline void __io_bounce_unmap(struct io_bounce *bounce,
-		struct device *dev, dma_addr_t addr, size_t size,
-		enum dma_data_direction dir, unsigned long attrs)
+				     struct device *dev, dma_addr_t addr,
+				     size_t size, enum dma_data_direction dir,
+				     unsigned long attrs)
 {
 }
 
 static inline void __io_bounce_sync_for_cpu(struct io_bounce *bounce,
-		struct device *dev, dma_addr_t addr, size_t size,
-		enum dma_data_direction dir)
+					    struct device *dev, dma_addr_t addr,
+					    size_t size,
+					    enum dma_data_direction dir)
 {
 }
 
-static inline void __io_bounce_sync_for_device(struct io_bounce *bounce,
-		struct device *dev, dma_addr_t addr, size_t size,
-		enum dma_data_direction dir)
+static inline void
+__io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
+			    dma_addr_t addr, size_t size,
+			    enum dma_data_direction dir)
 {
 }
 
@@ -155,45 +160,56 @@ static inline void __io_bounce_prepare_sg(struct scatterlist *sg)
 }
 
 static inline dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce,
-		struct device *dev, struct scatterlist *sg, int nents,
-		size_t iova_len, enum dma_data_direction dir,
-		unsigned long attrs)
+					    struct device *dev,
+					    struct scatterlist *sg, int nents,
+					    size_t iova_len,
+					    enum dma_data_direction dir,
+					    unsigned long attrs)
 {
 	return DMA_MAPPING_ERROR;
 }
 
 static inline void __io_bounce_unmap_sg(struct io_bounce *bounce,
-		struct device *dev, struct scatterlist *sg, int nents,
-		enum dma_data_direction dir, unsigned long attrs)
+					struct device *dev,
+					struct scatterlist *sg, int nents,
+					enum dma_data_direction dir,
+					unsigned long attrs)
 {
 }
 
 static inline void __io_bounce_sync_sg(struct io_bounce *bounce,
-		struct device *dev, struct scatterlist *sg, int nelems,
-		enum dma_data_direction dir, bool for_cpu)
+				       struct device *dev,
+				       struct scatterlist *sg, int nelems,
+				       enum dma_data_direction dir,
+				       bool for_cpu)
 {
 }
 
-static inline dma_addr_t __io_bounce_iova_start(struct io_bounce *bounce,
-		struct device *dev, struct dma_iova_state *state,
-		phys_addr_t phys, size_t offset, enum dma_data_direction dir,
-		unsigned long attrs)
+static inline dma_addr_t
+__io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
+		       struct dma_iova_state *state, phys_addr_t phys,
+		       size_t offset, enum dma_data_direction dir,
+		       unsigned long attrs)
 {
 	return 0;
 }
 
 static inline int io_bounce_iova_link(struct io_bounce *bounce,
-		struct device *dev, struct dma_iova_state *state,
-		phys_addr_t phys, size_t offset, size_t size,
-		enum dma_data_direction dir, unsigned long attrs)
+				      struct device *dev,
+				      struct dma_iova_state *state,
+				      phys_addr_t phys, size_t offset,
+				      size_t size, enum dma_data_direction dir,
+				      unsigned long attrs)
 {
 	return -EOPNOTSUPP;
 }
 
 static inline void __io_bounce_iova_unlink(struct io_bounce *bounce,
-		struct device *dev, struct dma_iova_state *state,
-		size_t offset, size_t size, enum dma_data_direction dir,
-		unsigned long attrs)
+					   struct device *dev,
+					   struct dma_iova_state *state,
+					   size_t offset, size_t size,
+					   enum dma_data_direction dir,
+					   unsigned long attrs)
 {
 }
 
@@ -221,17 +237,19 @@ static inline bool io_bounce_owns(const struct io_bounce *bounce,
  * be, for whatever reason: the caller then maps the ordinary way.
  */
 static inline dma_addr_t io_bounce_map(struct io_bounce *bounce,
-		struct device *dev, phys_addr_t phys, size_t size,
-		enum dma_data_direction dir, unsigned long attrs)
+				       struct device *dev, phys_addr_t phys,
+				       size_t size, enum dma_data_direction dir,
+				       unsigned long attrs)
 {
 	return bounce ? __io_bounce_map(bounce, dev, phys, size, dir, attrs) :
 			DMA_MAPPING_ERROR;
 }
 
 /* Each of these returns false, having done nothing, if @addr is not bounced. */
-static inline bool io_bounce_unmap(struct io_bounce *bounce,
-		struct device *dev, dma_addr_t addr, size_t size,
-		enum dma_data_direction dir, unsigned long attrs)
+static inline bool io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
+				   dma_addr_t addr, size_t size,
+				   enum dma_data_direction dir,
+				   unsigned long attrs)
 {
 	if (!io_bounce_owns(bounce, addr))
 		return false;
@@ -240,8 +258,9 @@ static inline bool io_bounce_unmap(struct io_bounce *bounce,
 }
 
 static inline bool io_bounce_sync_for_cpu(struct io_bounce *bounce,
-		struct device *dev, dma_addr_t addr, size_t size,
-		enum dma_data_direction dir)
+					  struct device *dev, dma_addr_t addr,
+					  size_t size,
+					  enum dma_data_direction dir)
 {
 	if (!io_bounce_owns(bounce, addr))
 		return false;
@@ -249,9 +268,10 @@ static inline bool io_bounce_sync_for_cpu(struct io_bounce *bounce,
 	return true;
 }
 
-static inline bool io_bounce_sync_for_device(struct io_bounce *bounce,
-		struct device *dev, dma_addr_t addr, size_t size,
-		enum dma_data_direction dir)
+static inline bool
+io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
+			  dma_addr_t addr, size_t size,
+			  enum dma_data_direction dir)
 {
 	if (!io_bounce_owns(bounce, addr))
 		return false;
@@ -271,17 +291,21 @@ static inline void io_bounce_prepare_sg(struct io_bounce *bounce,
 }
 
 static inline dma_addr_t io_bounce_map_sg(struct io_bounce *bounce,
-		struct device *dev, struct scatterlist *sg, int nents,
-		size_t iova_len, enum dma_data_direction dir,
-		unsigned long attrs)
+					  struct device *dev,
+					  struct scatterlist *sg, int nents,
+					  size_t iova_len,
+					  enum dma_data_direction dir,
+					  unsigned long attrs)
 {
 	return bounce ? __io_bounce_map_sg(bounce, dev, sg, nents, iova_len,
 					   dir, attrs) : DMA_MAPPING_ERROR;
 }
 
 static inline bool io_bounce_unmap_sg(struct io_bounce *bounce,
-		struct device *dev, struct scatterlist *sg, int nents,
-		enum dma_data_direction dir, unsigned long attrs)
+				      struct device *dev,
+				      struct scatterlist *sg, int nents,
+				      enum dma_data_direction dir,
+				      unsigned long attrs)
 {
 	if (!io_bounce_owns(bounce, sg_dma_address(sg)))
 		return false;
@@ -290,8 +314,9 @@ static inline bool io_bounce_unmap_sg(struct io_bounce *bounce,
 }
 
 static inline bool io_bounce_sync_sg(struct io_bounce *bounce,
-		struct device *dev, struct scatterlist *sg, int nelems,
-		enum dma_data_direction dir, bool for_cpu)
+				     struct device *dev, struct scatterlist *sg,
+				     int nelems, enum dma_data_direction dir,
+				     bool for_cpu)
 {
 	if (!io_bounce_owns(bounce, sg_dma_address(sg)))
 		return false;
@@ -303,10 +328,11 @@ static inline bool io_bounce_sync_sg(struct io_bounce *bounce,
  * Move a DMA IOVA state that nothing is linked to yet into a bounce buffer.
  * Returns the address of the IOVA space that is then to be freed, else 0.
  */
-static inline dma_addr_t io_bounce_iova_start(struct io_bounce *bounce,
-		struct device *dev, struct dma_iova_state *state,
-		phys_addr_t phys, size_t offset, enum dma_data_direction dir,
-		unsigned long attrs)
+static inline dma_addr_t
+io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
+		     struct dma_iova_state *state, phys_addr_t phys,
+		     size_t offset, enum dma_data_direction dir,
+		     unsigned long attrs)
 {
 	return bounce ? __io_bounce_iova_start(bounce, dev, state, phys,
 					       offset, dir, attrs) : 0;
@@ -321,9 +347,11 @@ static inline bool io_bounce_iova_owns(const struct io_bounce *bounce,
 
 /* These two return false, having done nothing, if @state is not bounced. */
 static inline bool io_bounce_iova_unlink(struct io_bounce *bounce,
-		struct device *dev, struct dma_iova_state *state,
-		size_t offset, size_t size, enum dma_data_direction dir,
-		unsigned long attrs)
+					 struct device *dev,
+					 struct dma_iova_state *state,
+					 size_t offset, size_t size,
+					 enum dma_data_direction dir,
+					 unsigned long attrs)
 {
 	if (!io_bounce_iova_owns(bounce, state))
 		return false;
@@ -332,7 +360,8 @@ static inline bool io_bounce_iova_unlink(struct io_bounce *bounce,
 }
 
 static inline bool io_bounce_iova_free(struct io_bounce *bounce,
-		struct device *dev, struct dma_iova_state *state)
+				       struct device *dev,
+				       struct dma_iova_state *state)
 {
 	if (!io_bounce_iova_owns(bounce, state))
 		return false;

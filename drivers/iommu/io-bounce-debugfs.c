@@ -27,6 +27,7 @@ static const char * const io_bounce_counter_names[] = {
 	[IO_BOUNCE_BYTES_IN]	= "bytes_in",
 	[IO_BOUNCE_BYTES_OUT]	= "bytes_out",
 };
+
 static_assert(ARRAY_SIZE(io_bounce_counter_names) == IO_BOUNCE_NR_COUNTERS);
 
 static struct dentry *io_bounce_root;
@@ -35,12 +36,12 @@ static DEFINE_MUTEX(io_bounce_root_lock);
 static u64 counter_sum(const struct io_bounce *bounce,
 		       enum io_bounce_counter counter)
 {
-	/* Pairs with io_bounce_work(). */
-	struct io_bounce_stats __percpu *stats =
-		smp_load_acquire(&bounce->stats);
+	struct io_bounce_stats __percpu *stats;
 	u64 sum = 0;
 	int cpu;
 
+	/* Pairs with io_bounce_work(). */
+	stats = smp_load_acquire(&bounce->stats);
 	if (!stats)
 		return 0;
 	for_each_possible_cpu(cpu)

@@ -11,6 +11,7 @@
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/init.h>
+#include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/pci.h>
 #include <linux/string_choices.h>
@@ -97,16 +98,19 @@ static int __init io_bounce_init(void)
 		return 0;
 	}
 
-	if (!io_bounce_memory)
-		io_bounce_memory = max_t(u64, MEMORY_MIN,
-				      min_t(u64, MEMORY_DEFAULT,
-					    ((u64)totalram_pages() << PAGE_SHIFT) /
-					    MEMORY_SHARE));
+	if (!io_bounce_memory) {
+		u64 share = (u64)totalram_pages() << PAGE_SHIFT;
+
+		do_div(share, MEMORY_SHARE);
+		io_bounce_memory = clamp_t(u64, share, MEMORY_MIN,
+					   MEMORY_DEFAULT);
+	}
 	static_branch_enable(&io_bounce_key);
 	pr_info("mappings of up to %zu bytes, up to %zu KiB per domain\n",
 		io_bounce_limit, io_bounce_memory / SZ_1K);
 	return 0;
 }
+
 /* Before any IOMMU driver sets up a domain. */
 arch_initcall(io_bounce_init);
 

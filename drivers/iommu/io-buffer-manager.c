@@ -310,6 +310,7 @@ unsigned int io_buffer_manager_used(const struct io_buffer_manager *mgr)
 		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
 			const struct io_buffer_pool *pool;
 
+			/* Pairs with get_pool() */
 			pool = smp_load_acquire(&mgr->pools[perm][class]);
 			if (pool)
 				used += io_buffer_pool_used(pool);

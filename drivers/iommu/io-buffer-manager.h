@@ -153,6 +153,8 @@ io_buffer_class(const struct io_buffer_manager *mgr, size_t size)
  *
  * No other mapping of the domain ever lies in the window, so this answers for
  * every address that was handed out.
+ *
+ * Return: true if it is.
  */
 static inline bool io_buffer_owns(const struct io_buffer_manager *mgr,
 				  dma_addr_t iova)

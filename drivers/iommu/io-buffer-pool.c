@@ -211,7 +211,7 @@ static int chunk_get(struct io_buffer_pool *pool, struct io_buffer_chunk *chunk)
 	 * without the pair of barriers a free slot could stay hidden.
 	 */
 	set_bit(chunk->index, pool->full);
-	smp_mb__after_atomic();
+	smp_mb__after_atomic(); /* pairs with the one in io_buffer_pool_put() */
 	nr = sbitmap_get(&chunk->used);
 	if (nr >= 0)
 		clear_bit(chunk->index, pool->full);
@@ -262,10 +262,9 @@ void io_buffer_pool_put(const struct io_buffer *buf)
 	 * is cleared at once, not deferred: the lowest free slot is the one
 	 * most likely still in the cache.
 	 */
-	smp_mb__before_atomic();
+	smp_mb__before_atomic(); /* see above */
 	sbitmap_clear_bit(&chunk->used, buf->nr);
-	smp_mb__after_atomic();
-	/* Pairs with chunk_get(). */
+	smp_mb__after_atomic(); /* pairs with the one in chunk_get() */
 	if (unlikely(test_bit(chunk->index, pool->full)))
 		clear_bit(chunk->index, pool->full);
 }
@@ -279,8 +278,9 @@ void io_buffer_pool_put(const struct io_buffer *buf)
  */
 unsigned int io_buffer_pool_used(const struct io_buffer_pool *pool)
 {
-	unsigned int i, used = 0;
-	unsigned int nr_chunks = smp_load_acquire(&pool->nr_chunks);
+	/* Pairs with io_buffer_chunk_publish(). */
+	unsigned int i, nr_chunks = smp_load_acquire(&pool->nr_chunks);
+	unsigned int used = 0;
 
 	for (i = 0; i < nr_chunks; i++)
 		used += sbitmap_weight(&pool->chunks[i]->used);

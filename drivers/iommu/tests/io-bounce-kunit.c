@@ -66,6 +66,13 @@ static void bounce_test_exit(struct kunit *test)
 	free_pages((unsigned long)t->pages, 2);
 }
 
+/* iommu.bounce_limit may be too small for some tests. */
+static void need_limit(struct kunit *test, size_t size)
+{
+	if (io_bounce_limit < size)
+		kunit_skip(test, "the limit is %zu", io_bounce_limit);
+}
+
 static void settle(struct bounce_test *t)
 {
 	flush_work(&t->bounce->work);
@@ -156,6 +163,7 @@ static void bounce_bidirectional_syncs(struct kunit *test)
 	u8 *dev, *p = t->pages;
 	dma_addr_t addr;
 
+	need_limit(test, 3 * SZ_4K);
 	addr = map(t, p, 3 * SZ_4K, DMA_BIDIRECTIONAL);
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, addr),
@@ -365,6 +373,7 @@ static void bounce_iova(struct kunit *test)
 	struct dma_iova_state state;
 	u8 *dev;
 
+	need_limit(test, SZ_8K);
 	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys + 512, 8192 - 512));
 	KUNIT_EXPECT_EQ(test, dma_iova_size(&state), 8192 - 512);
 	KUNIT_EXPECT_EQ(test, state.addr & (SZ_4K - 1), 512);
@@ -383,7 +392,7 @@ static void bounce_iova(struct kunit *test)
 	memset(dev + SZ_4K - 512, 2, 1000);
 
 	__io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, 8192 - 512,
-			      DMA_FROM_DEVICE, 0);
+				DMA_FROM_DEVICE, 0);
 	__io_bounce_iova_free(t->bounce, t->dev, &state);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + 2 * SZ_4K + 512, 1,
 					   SZ_4K - 512));
@@ -399,6 +408,7 @@ static void bounce_iova_errors(struct kunit *test)
 	phys_addr_t phys = virt_to_phys(t->pages);
 	struct dma_iova_state state;
 
+	need_limit(test, SZ_8K);
 	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
 	/* Not where a granule starts; beyond the end */
 	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
@@ -409,7 +419,7 @@ static void bounce_iova_errors(struct kunit *test)
 						  DMA_FROM_DEVICE, 0), -EINVAL);
 	/* What was never linked is not copied anywhere. */
 	__io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_8K,
-			      DMA_FROM_DEVICE, 0);
+				DMA_FROM_DEVICE, 0);
 	__io_bounce_iova_free(t->bounce, t->dev, &state);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, GUARD, 4 * SZ_4K));
 
@@ -446,6 +456,7 @@ static struct kunit_suite bounce_suite = {
 	.exit = bounce_test_exit,
 	.test_cases = bounce_cases,
 };
+
 kunit_test_suite(bounce_suite);
 
 MODULE_DESCRIPTION("KUnit tests of the IOMMU bounce buffers");

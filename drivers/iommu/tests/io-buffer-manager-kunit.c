@@ -165,6 +165,7 @@ static void mask_desc(const unsigned int *bits, char *desc)
 {
 	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%u bits", *bits);
 }
+
 KUNIT_ARRAY_PARAM(mask, mask_bits, mask_desc);
 
 static void manager_window_fits_the_mask(struct kunit *test)
@@ -321,6 +322,7 @@ static struct kunit_suite manager_suite = {
 	.exit = manager_test_exit,
 	.test_cases = manager_cases,
 };
+
 kunit_test_suite(manager_suite);
 
 MODULE_DESCRIPTION("KUnit tests of the I/O buffer manager");

@@ -253,6 +253,7 @@ static struct kunit_suite pool_suite = {
 	.exit = pool_test_exit,
 	.test_cases = pool_cases,
 };
+
 kunit_test_suite(pool_suite);
 
 MODULE_DESCRIPTION("KUnit tests of the I/O buffer pool");
