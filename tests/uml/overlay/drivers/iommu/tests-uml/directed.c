@@ -267,8 +267,12 @@ static void long_lived_mapping(struct kunit *test)
 		EXPECT_BYTES_EQUAL(test, f->buf + 64, f->tmp, len);
 		dma_sync_single_for_device(f->dev, addr, len, DMA_FROM_DEVICE);
 	}
+	/* The last packet is handed on before its page is unmapped. */
+	random_data(f->buf + 64, 2048);
+	memcpy(f->tmp, f->buf + 64, 2048);
 	dma_unmap_single_attrs(f->dev, addr, 2048, DMA_FROM_DEVICE,
 			       DMA_ATTR_SKIP_CPU_SYNC);
+	EXPECT_BYTES_EQUAL(test, f->buf + 64, f->tmp, 2048);
 }
 
 /* Owners that never sync share their memory with a coherent device. */

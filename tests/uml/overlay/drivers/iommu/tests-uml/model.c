@@ -926,6 +926,18 @@ static void check_unreachable(struct actor *a, struct job *job)
 		job_error(a->m, job, "still in the device's reach");
 }
 
+/*
+ * A driver that will unmap without sync may have taken the buffer back before,
+ * and use it already.
+ */
+static void take_back(struct actor *a, struct job *job)
+{
+	sync_range(a, job, 0, job->total, true);
+	memcpy(job->cpu_sees, new_data(a, job->total), job->total);
+	cpu_write(job, 0, job->cpu_sees, job->total);
+	memcpy(job->dev_sees, job->cpu_sees, job->total);
+}
+
 static void step_unmap(struct actor *a, struct job *job)
 {
 	unsigned long flags, attrs = job->attrs;
@@ -935,6 +947,9 @@ static void step_unmap(struct actor *a, struct job *job)
 		attrs |= DMA_ATTR_SKIP_CPU_SYNC;
 	else if (one_in(a, 2))
 		attrs &= ~DMA_ATTR_SKIP_CPU_SYNC;
+	if ((attrs & DMA_ATTR_SKIP_CPU_SYNC) && job->kind != IOVA &&
+	    one_in(a, 2))
+		take_back(a, job);
 
 	if (irqs_off)
 		local_irq_save(flags);
