@@ -65,9 +65,8 @@ dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 			      struct scatterlist *sg, int nents,
 			      size_t iova_len, enum dma_data_direction dir,
 			      unsigned long attrs);
-void __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
-			  struct scatterlist *sg, int nents,
-			  enum dma_data_direction dir, unsigned long attrs);
+bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
+			  struct scatterlist *sg);
 void __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 			 struct scatterlist *sg, int nelems,
 			 enum dma_data_direction dir, bool for_cpu);
@@ -169,12 +168,11 @@ static inline dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce,
 	return DMA_MAPPING_ERROR;
 }
 
-static inline void __io_bounce_unmap_sg(struct io_bounce *bounce,
+static inline bool __io_bounce_unmap_sg(struct io_bounce *bounce,
 					struct device *dev,
-					struct scatterlist *sg, int nents,
-					enum dma_data_direction dir,
-					unsigned long attrs)
+					struct scatterlist *sg)
 {
+	return false;
 }
 
 static inline void __io_bounce_sync_sg(struct io_bounce *bounce,
@@ -301,16 +299,12 @@ static inline dma_addr_t io_bounce_map_sg(struct io_bounce *bounce,
 					   dir, attrs) : DMA_MAPPING_ERROR;
 }
 
+/* Unmap a list of which all that is wanted was copied out by a sync before. */
 static inline bool io_bounce_unmap_sg(struct io_bounce *bounce,
 				      struct device *dev,
-				      struct scatterlist *sg, int nents,
-				      enum dma_data_direction dir,
-				      unsigned long attrs)
+				      struct scatterlist *sg)
 {
-	if (!io_bounce_owns(bounce, sg_dma_address(sg)))
-		return false;
-	__io_bounce_unmap_sg(bounce, dev, sg, nents, dir, attrs);
-	return true;
+	return bounce && __io_bounce_unmap_sg(bounce, dev, sg);
 }
 
 static inline bool io_bounce_sync_sg(struct io_bounce *bounce,

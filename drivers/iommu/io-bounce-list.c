@@ -68,6 +68,16 @@ static void unlink_list(const struct io_buffer *buf, size_t offset, size_t len)
 		granules[i] = 0;
 }
 
+/* Give up a mapping without copying. */
+static void release(struct io_bounce *bounce, struct device *dev,
+		    dma_addr_t addr)
+{
+	struct io_buffer buf;
+
+	if (io_bounce_find(bounce, dev, addr, &buf))
+		io_bounce_put(&buf);
+}
+
 /*
  * iommu_dma_map_sg() has laid the list out by now: the page and the length of
  * each entry are aligned to the granule, what the caller said waits in the DMA
@@ -158,29 +168,6 @@ dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 }
 
 /**
- * __io_bounce_unmap_sg - undo __io_bounce_map_sg()
- * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @sg: the list, as mapped
- * @nents: entries in it, as mapped
- * @dir: direction, as mapped
- * @attrs: DMA_ATTR_SKIP_CPU_SYNC: do not copy out
- *
- * Context: any but NMI; any CPU.
- */
-void __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
-			  struct scatterlist *sg, int nents,
-			  enum dma_data_direction dir, unsigned long attrs)
-{
-	struct io_buffer buf;
-
-	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
-		__io_bounce_sync_sg(bounce, dev, sg, nents, dir, true);
-	if (io_bounce_find(bounce, dev, sg_dma_address(sg), &buf))
-		io_bounce_put(&buf);
-}
-
-/**
  * __io_bounce_sync_sg - copy a mapped scatterlist from or to the device
  * @bounce: the bounce buffers of the domain
  * @dev: the device
@@ -210,6 +197,26 @@ void __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 						    sg_dma_address(s),
 						    sg_dma_len(s), dir);
 	}
+}
+
+/**
+ * __io_bounce_unmap_sg - undo __io_bounce_map_sg() without copying
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @sg: the list, as mapped or not
+ *
+ * iommu_dma_unmap_sg() has synced the list if its caller wants the data.
+ *
+ * Context: any but NMI; any CPU.
+ * Return: true, or false if the list is not bounced.
+ */
+bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
+			  struct scatterlist *sg)
+{
+	if (!__io_bounce_owns(bounce, sg_dma_address(sg)))
+		return false;
+	release(bounce, dev, sg_dma_address(sg));
+	return true;
 }
 
 /**
@@ -356,8 +363,5 @@ void __io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 void __io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
 			   struct dma_iova_state *state)
 {
-	struct io_buffer buf;
-
-	if (io_bounce_find(bounce, dev, state->addr, &buf))
-		io_bounce_put(&buf);
+	release(bounce, dev, state->addr);
 }

@@ -346,7 +346,9 @@ static void bounce_list(struct kunit *test)
 				   p[i], len[i]);
 
 	memset(seen_by_device(t, sg_dma_address(&sg[2])), 99, 33);
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 3, DMA_BIDIRECTIONAL, 0);
+	__io_bounce_sync_sg(t->bounce, t->dev, sg, 3, DMA_BIDIRECTIONAL, true);
+	KUNIT_EXPECT_TRUE(test, __io_bounce_unmap_sg(t->bounce, t->dev, sg));
+	KUNIT_EXPECT_EQ(test, io_buffer_manager_used(&t->bounce->mgr), 0);
 	KUNIT_EXPECT_NULL(test, memchr_inv(p[2], 99, 33));
 	KUNIT_EXPECT_EQ(test, p[2][33], GUARD);
 }
