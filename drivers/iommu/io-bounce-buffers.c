@@ -113,37 +113,36 @@ void io_bounce_destroy(struct io_bounce_ref *ref)
 	kfree(bounce);
 }
 
-bool __io_bounce_owns(const struct io_bounce *bounce, dma_addr_t addr)
+/* The window itself lies within what the domain can translate. */
+static __always_inline u64 device_dma_limit(struct device *dev)
 {
-	return io_buffer_owns(&bounce->mgr, addr);
+	return min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
 }
 
-static u64 device_dma_limit(const struct io_bounce *bounce, struct device *dev)
+static u64 window_limit(const struct io_bounce *bounce, struct device *dev)
 {
 	const struct iommu_domain_geometry *geo = &bounce->mgr.domain->geometry;
-	u64 limit = min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+	u64 limit = device_dma_limit(dev);
 
 	return geo->force_aperture ? min_t(u64, limit, geo->aperture_end) :
 				     limit;
 }
 
-static enum io_buffer_perm dir_to_perm(enum dma_data_direction dir)
+static __always_inline enum io_buffer_perm
+dir_to_perm(enum dma_data_direction dir)
 {
-	switch (dir) {
-	case DMA_TO_DEVICE:
-		return IO_BUFFER_READ;
-	case DMA_FROM_DEVICE:
-		return IO_BUFFER_WRITE;
-	default:
-		return IO_BUFFER_READ_WRITE;
-	}
+	static_assert((int)IO_BUFFER_READ_WRITE == DMA_BIDIRECTIONAL &&
+		      (int)IO_BUFFER_READ == DMA_TO_DEVICE &&
+		      (int)IO_BUFFER_WRITE == DMA_FROM_DEVICE);
+
+	return (enum io_buffer_perm)dir;
 }
 
 /* Slots in use are counted by looking at all of them: not every time. */
 #define SAMPLE_MASK	255
 
-static void count_sampled(struct io_bounce *bounce,
-			  enum io_bounce_counter counter)
+static __always_inline void count_sampled(struct io_bounce *bounce,
+					  enum io_bounce_counter counter)
 {
 	struct io_bounce_stats __percpu *stats = READ_ONCE(bounce->stats);
 
@@ -155,15 +154,17 @@ static void count_sampled(struct io_bounce *bounce,
 /* Count a miss and ask for more; the first one also gets us counters. */
 static noinline void io_bounce_missed(struct io_bounce *bounce,
 				      struct device *dev, size_t size,
-				      enum io_buffer_perm perm,
-				      enum io_buffer_miss why)
+				      enum dma_data_direction dir)
 {
 	struct io_buffer_limits limits = {
-		.dma_limit = device_dma_limit(bounce, dev),
+		.dma_limit = window_limit(bounce, dev),
 		.prefer_32bit = dev->iommu && dev->iommu->pci_32bit_workaround,
 		.prot = bounce->coherent ? IOMMU_CACHE : 0,
 		.nid = dev_to_node(dev),
 	};
+	enum io_buffer_perm perm = dir_to_perm(dir);
+	enum io_buffer_miss why = io_buffer_why(&bounce->mgr, perm, size,
+						limits.dma_limit);
 
 	if (!READ_ONCE(bounce->stats)) {
 		atomic_long_inc(&bounce->early);
@@ -189,6 +190,24 @@ void io_bounce_sample_use(struct io_bounce *bounce)
 		WRITE_ONCE(bounce->high_water, used);
 }
 
+static __always_inline bool get_slot(struct io_bounce *bounce,
+				     struct device *dev, size_t size,
+				     enum dma_data_direction dir,
+				     enum io_bounce_counter hit,
+				     struct io_buffer *buf)
+{
+	if (unlikely(!io_buffer_get(&bounce->mgr, dir_to_perm(dir), size,
+				    device_dma_limit(dev), buf))) {
+		io_bounce_missed(bounce, dev, size, dir);
+		return false;
+	}
+
+	count_sampled(bounce, hit);
+	/* Coherent devices skip sync calls until told not to. */
+	dma_reset_need_sync(dev);
+	return true;
+}
+
 /**
  * io_bounce_get - take a slot for a device
  * @bounce: the bounce buffers of the domain
@@ -205,20 +224,25 @@ bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
 		   enum dma_data_direction dir, enum io_bounce_counter hit,
 		   struct io_buffer *buf)
 {
-	enum io_buffer_perm perm = dir_to_perm(dir);
-	int ret;
+	return get_slot(bounce, dev, size, dir, hit, buf);
+}
 
-	ret = io_buffer_get(&bounce->mgr, perm, size,
-			    device_dma_limit(bounce, dev), buf);
-	if (unlikely(ret)) {
-		io_bounce_missed(bounce, dev, size, perm, -1 - ret);
-		return false;
-	}
+static __always_inline void put_slot(const struct io_buffer *buf)
+{
+	io_buffer_slot(buf)->len = 0;
+	io_buffer_pool_put(buf);
+}
 
-	count_sampled(bounce, hit);
-	/* Coherent devices skip sync calls until told not to. */
-	dma_reset_need_sync(dev);
-	return true;
+static __always_inline bool find_slot(struct io_bounce *bounce,
+				      struct device *dev, dma_addr_t addr,
+				      struct io_buffer *buf)
+{
+	if (likely(io_buffer_find(&bounce->mgr, addr, buf) &&
+		   io_buffer_slot(buf)->len))
+		return true;
+
+	dev_warn_once(dev, "no DMA mapping at %pad\n", &addr);
+	return false;
 }
 
 /**
@@ -227,8 +251,7 @@ bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
  */
 void io_bounce_put(const struct io_buffer *buf)
 {
-	io_buffer_slot(buf)->len = 0;
-	io_buffer_pool_put(buf);
+	put_slot(buf);
 }
 
 /**
@@ -244,25 +267,11 @@ void io_bounce_put(const struct io_buffer *buf)
 bool io_bounce_find(struct io_bounce *bounce, struct device *dev,
 		    dma_addr_t addr, struct io_buffer *buf)
 {
-	if (likely(io_buffer_find(&bounce->mgr, addr, buf) &&
-		   io_buffer_slot(buf)->len))
-		return true;
-
-	dev_warn_once(dev, "no DMA mapping at %pad\n", &addr);
-	return false;
+	return find_slot(bounce, dev, addr, buf);
 }
 
-/* Copy between memory that may have no kernel address and a slot. */
-static void copy_phys(phys_addr_t phys, void *slot, size_t len, bool to_slot)
+static void copy_highmem(phys_addr_t phys, void *slot, size_t len, bool to_slot)
 {
-	if (!PhysHighMem(phys)) {
-		if (to_slot)
-			memcpy(slot, phys_to_virt(phys), len);
-		else
-			memcpy(phys_to_virt(phys), slot, len);
-		return;
-	}
-
 	while (len) {
 		size_t part = min(len, PAGE_SIZE - offset_in_page(phys));
 		struct page *page = pfn_to_page(PHYS_PFN(phys));
@@ -278,25 +287,31 @@ static void copy_phys(phys_addr_t phys, void *slot, size_t len, bool to_slot)
 	}
 }
 
+/* Copy between memory that may have no kernel address and a slot. */
+static __always_inline void copy_phys(phys_addr_t phys, void *slot, size_t len,
+				      bool to_slot)
+{
+	if (PhysHighMem(phys))
+		copy_highmem(phys, slot, len, to_slot);
+	else if (to_slot)
+		memcpy(slot, phys_to_virt(phys), len);
+	else
+		memcpy(phys_to_virt(phys), slot, len);
+}
+
 /*
- * What lies behind a slot from @offset on: false if nothing was linked there,
- * else @phys, contiguous for @part bytes. At most @len bytes, at least one.
+ * What lies behind a list's slot from @offset on: false if nothing was linked
+ * there, else @phys, contiguous for @part bytes. At most @len, at least one.
  */
 static bool next_part(const struct io_buffer *buf, size_t offset, size_t len,
 		      phys_addr_t *phys, size_t *part)
 {
-	const struct io_buffer_slot *slot = io_buffer_slot(buf);
 	const phys_addr_t *granules = io_buffer_granules(buf);
 	size_t granule = 1UL << buf->chunk->granule_shift;
 	size_t in_granule = offset & (granule - 1);
 	size_t i = offset >> buf->chunk->granule_shift;
 
 	*part = len;
-	if (slot->orig != IO_BUFFER_LIST) {
-		*phys = slot->orig + (offset - slot->start);
-		return true;
-	}
-
 	if (!granules)
 		return false;
 
@@ -310,8 +325,8 @@ static bool next_part(const struct io_buffer *buf, size_t offset, size_t len,
 	return true;
 }
 
-static void copy_slot(const struct io_buffer *buf, size_t offset, size_t len,
-		      bool to_slot)
+static noinline void copy_list(const struct io_buffer *buf, size_t offset,
+			       size_t len, bool to_slot)
 {
 	void *vaddr = io_buffer_vaddr(buf);
 	phys_addr_t phys;
@@ -322,22 +337,49 @@ static void copy_slot(const struct io_buffer *buf, size_t offset, size_t len,
 			copy_phys(phys, vaddr + offset, part, to_slot);
 }
 
+static __always_inline void copy_slot(const struct io_buffer *buf,
+				      size_t offset, size_t len, bool to_slot)
+{
+	const struct io_buffer_slot *slot = io_buffer_slot(buf);
+
+	if (likely(slot->orig != IO_BUFFER_LIST))
+		copy_phys(slot->orig + (offset - slot->start),
+			  io_buffer_vaddr(buf) + offset, len, to_slot);
+	else
+		copy_list(buf, offset, len, to_slot);
+}
+
 /*
  * Copy no more than was mapped: a length that the driver got wrong must not
  * overwrite what lies next to its buffer.
  */
-static size_t clamp_to_mapping(struct device *dev, const struct io_buffer *buf,
-			       size_t offset, size_t len)
+static __always_inline size_t
+clamp_to_mapping(struct device *dev, const struct io_buffer *buf, size_t offset,
+		 size_t len)
 {
 	const struct io_buffer_slot *slot = io_buffer_slot(buf);
 	size_t end = slot->start + slot->len;
 
-	if (likely(offset >= slot->start && offset + len <= end))
+	if (likely(offset >= slot->start && offset <= end &&
+		   len <= end - offset))
 		return len;
 
 	dev_warn_once(dev, "DMA mapping of %u bytes used with offset %zd, size %zu\n",
 		      slot->len, (ssize_t)(offset - slot->start), len);
 	return offset < slot->start || offset >= end ? 0 : end - offset;
+}
+
+/* What was copied in becomes visible to the device. */
+static __always_inline void sync_in(struct io_bounce *bounce,
+				    const struct io_buffer *buf, size_t offset,
+				    size_t len, enum dma_data_direction dir)
+{
+	if (!bounce->coherent) {
+		arch_sync_dma_for_device(io_buffer_phys(buf) + offset, len,
+					 dir);
+		arch_sync_dma_flush();
+	}
+	io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, len);
 }
 
 /**
@@ -355,12 +397,7 @@ void io_bounce_copy_in(struct io_bounce *bounce, struct device *dev,
 {
 	len = clamp_to_mapping(dev, buf, offset, len);
 	copy_slot(buf, offset, len, true);
-	if (!bounce->coherent) {
-		arch_sync_dma_for_device(io_buffer_phys(buf) + offset, len,
-					 dir);
-		arch_sync_dma_flush();
-	}
-	io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, len);
+	sync_in(bounce, buf, offset, len, dir);
 }
 
 /**
@@ -371,12 +408,14 @@ void io_bounce_copy_in(struct io_bounce *bounce, struct device *dev,
  * @offset: from the start of the slot, in bytes
  * @len: in bytes
  * @dir: direction of the mapping; does nothing for DMA_TO_DEVICE
+ *
+ * Nor does it where the device cannot have written, whatever the driver says.
  */
 void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 			const struct io_buffer *buf, size_t offset, size_t len,
 			enum dma_data_direction dir)
 {
-	if (dir == DMA_TO_DEVICE)
+	if (dir == DMA_TO_DEVICE || !(buf->chunk->pool->prot & IOMMU_WRITE))
 		return;
 
 	len = clamp_to_mapping(dev, buf, offset, len);
@@ -411,8 +450,8 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 	struct io_buffer buf;
 
 	if (!io_bounce_allowed(bounce, dev, size, attrs) ||
-	    !io_bounce_get(bounce, dev, offset + size, dir,
-			   IO_BOUNCE_HITS_SINGLE, &buf))
+	    !get_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_SINGLE,
+		      &buf))
 		return DMA_MAPPING_ERROR;
 
 	*io_buffer_slot(&buf) = (struct io_buffer_slot) {
@@ -420,7 +459,8 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 		.start = offset,
 		.len = size,
 	};
-	io_bounce_copy_in(bounce, dev, &buf, offset, size, dir);
+	copy_phys(phys, io_buffer_vaddr(&buf) + offset, size, true);
+	sync_in(bounce, &buf, offset, size, dir);
 	return io_buffer_iova(&buf) + offset;
 }
 
@@ -434,21 +474,25 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
  * @attrs: DMA_ATTR_SKIP_CPU_SYNC: do not copy out
  *
  * Context: any but NMI; any CPU.
+ * Return: false, having done nothing, if @addr is not bounced.
  */
-void __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
+bool __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
 		       dma_addr_t addr, size_t size,
 		       enum dma_data_direction dir, unsigned long attrs)
 {
 	struct io_buffer buf;
 
-	if (!io_bounce_find(bounce, dev, addr, &buf))
-		return;
+	if (!io_buffer_owns(&bounce->mgr, addr))
+		return false;
+	if (!find_slot(bounce, dev, addr, &buf))
+		return true;
 
 	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
 		io_bounce_copy_out(bounce, dev, &buf,
 				   io_buffer_offset_in_slot(&buf, addr), size,
 				   dir);
-	io_bounce_put(&buf);
+	put_slot(&buf);
+	return true;
 }
 
 /**
@@ -458,17 +502,22 @@ void __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
  * @addr: any address within a bounced mapping
  * @size: in bytes
  * @dir: direction of the mapping
+ *
+ * Return: false, having done nothing, if @addr is not bounced.
  */
-void __io_bounce_sync_for_cpu(struct io_bounce *bounce, struct device *dev,
+bool __io_bounce_sync_for_cpu(struct io_bounce *bounce, struct device *dev,
 			      dma_addr_t addr, size_t size,
 			      enum dma_data_direction dir)
 {
 	struct io_buffer buf;
 
-	if (io_bounce_find(bounce, dev, addr, &buf))
+	if (!io_buffer_owns(&bounce->mgr, addr))
+		return false;
+	if (find_slot(bounce, dev, addr, &buf))
 		io_bounce_copy_out(bounce, dev, &buf,
 				   io_buffer_offset_in_slot(&buf, addr), size,
 				   dir);
+	return true;
 }
 
 /**
@@ -479,16 +528,20 @@ void __io_bounce_sync_for_cpu(struct io_bounce *bounce, struct device *dev,
  * @size: in bytes
  * @dir: direction of the mapping; copies nothing for DMA_FROM_DEVICE, as
  *	swiotlb
+ *
+ * Return: false, having done nothing, if @addr is not bounced.
  */
-void __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
+bool __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 				 dma_addr_t addr, size_t size,
 				 enum dma_data_direction dir)
 {
 	struct io_buffer buf;
 	size_t offset;
 
-	if (!io_bounce_find(bounce, dev, addr, &buf))
-		return;
+	if (!io_buffer_owns(&bounce->mgr, addr))
+		return false;
+	if (!find_slot(bounce, dev, addr, &buf))
+		return true;
 
 	offset = io_buffer_offset_in_slot(&buf, addr);
 	if (dir != DMA_FROM_DEVICE) {
@@ -498,4 +551,5 @@ void __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 					 dir);
 		arch_sync_dma_flush();
 	}
+	return true;
 }

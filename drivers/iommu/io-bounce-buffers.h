@@ -49,16 +49,15 @@ void io_bounce_destroy(struct io_bounce_ref *ref);
 dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 			   phys_addr_t phys, size_t size,
 			   enum dma_data_direction dir, unsigned long attrs);
-void __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
+bool __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
 		       dma_addr_t addr, size_t size,
 		       enum dma_data_direction dir, unsigned long attrs);
-void __io_bounce_sync_for_cpu(struct io_bounce *bounce, struct device *dev,
+bool __io_bounce_sync_for_cpu(struct io_bounce *bounce, struct device *dev,
 			      dma_addr_t addr, size_t size,
 			      enum dma_data_direction dir);
-void __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
+bool __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 				 dma_addr_t addr, size_t size,
 				 enum dma_data_direction dir);
-bool __io_bounce_owns(const struct io_bounce *bounce, dma_addr_t addr);
 
 void __io_bounce_prepare_sg(struct scatterlist *sg);
 dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
@@ -67,25 +66,22 @@ dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 			      unsigned long attrs);
 bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
 			  struct scatterlist *sg);
-void __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
+bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 			 struct scatterlist *sg, int nelems,
 			 enum dma_data_direction dir, bool for_cpu);
 
-dma_addr_t __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
-				  struct dma_iova_state *state,
-				  phys_addr_t phys, size_t offset,
-				  enum dma_data_direction dir,
-				  unsigned long attrs);
-int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
-			struct dma_iova_state *state, phys_addr_t phys,
-			size_t offset, size_t size,
-			enum dma_data_direction dir, unsigned long attrs);
+bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
+			    struct dma_iova_state *state, phys_addr_t phys,
+			    size_t offset, enum dma_data_direction dir,
+			    unsigned long attrs);
+int __io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
+			  struct dma_iova_state *state, phys_addr_t phys,
+			  size_t offset, size_t size,
+			  enum dma_data_direction dir, unsigned long attrs);
 void __io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
-			     struct dma_iova_state *state, size_t offset,
-			     size_t size, enum dma_data_direction dir,
-			     unsigned long attrs);
-void __io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
-			   struct dma_iova_state *state);
+			     dma_addr_t addr, size_t size,
+			     enum dma_data_direction dir, unsigned long attrs);
+void __io_bounce_iova_free(struct io_bounce *bounce, dma_addr_t addr);
 
 #else /* CONFIG_IOMMU_BOUNCE_BUFFERS */
 
@@ -127,29 +123,26 @@ static inline dma_addr_t __io_bounce_map(struct io_bounce *bounce,
 	return DMA_MAPPING_ERROR;
 }
 
-static inline void __io_bounce_unmap(struct io_bounce *bounce,
+static inline bool __io_bounce_unmap(struct io_bounce *bounce,
 				     struct device *dev, dma_addr_t addr,
 				     size_t size, enum dma_data_direction dir,
 				     unsigned long attrs)
 {
+	return false;
 }
 
-static inline void __io_bounce_sync_for_cpu(struct io_bounce *bounce,
+static inline bool __io_bounce_sync_for_cpu(struct io_bounce *bounce,
 					    struct device *dev, dma_addr_t addr,
 					    size_t size,
 					    enum dma_data_direction dir)
 {
+	return false;
 }
 
-static inline void
+static inline bool
 __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 			    dma_addr_t addr, size_t size,
 			    enum dma_data_direction dir)
-{
-}
-
-static inline bool __io_bounce_owns(const struct io_bounce *bounce,
-				    dma_addr_t addr)
 {
 	return false;
 }
@@ -175,45 +168,46 @@ static inline bool __io_bounce_unmap_sg(struct io_bounce *bounce,
 	return false;
 }
 
-static inline void __io_bounce_sync_sg(struct io_bounce *bounce,
+static inline bool __io_bounce_sync_sg(struct io_bounce *bounce,
 				       struct device *dev,
 				       struct scatterlist *sg, int nelems,
 				       enum dma_data_direction dir,
 				       bool for_cpu)
 {
+	return false;
 }
 
-static inline dma_addr_t
-__io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
-		       struct dma_iova_state *state, phys_addr_t phys,
-		       size_t offset, enum dma_data_direction dir,
-		       unsigned long attrs)
+static inline bool __io_bounce_iova_start(struct io_bounce *bounce,
+					  struct device *dev,
+					  struct dma_iova_state *state,
+					  phys_addr_t phys, size_t offset,
+					  enum dma_data_direction dir,
+					  unsigned long attrs)
 {
-	return 0;
+	return false;
 }
 
-static inline int io_bounce_iova_link(struct io_bounce *bounce,
-				      struct device *dev,
-				      struct dma_iova_state *state,
-				      phys_addr_t phys, size_t offset,
-				      size_t size, enum dma_data_direction dir,
-				      unsigned long attrs)
+static inline int __io_bounce_iova_link(struct io_bounce *bounce,
+					struct device *dev,
+					struct dma_iova_state *state,
+					phys_addr_t phys, size_t offset,
+					size_t size,
+					enum dma_data_direction dir,
+					unsigned long attrs)
 {
 	return -EOPNOTSUPP;
 }
 
 static inline void __io_bounce_iova_unlink(struct io_bounce *bounce,
-					   struct device *dev,
-					   struct dma_iova_state *state,
-					   size_t offset, size_t size,
+					   struct device *dev, dma_addr_t addr,
+					   size_t size,
 					   enum dma_data_direction dir,
 					   unsigned long attrs)
 {
 }
 
 static inline void __io_bounce_iova_free(struct io_bounce *bounce,
-					 struct device *dev,
-					 struct dma_iova_state *state)
+					 dma_addr_t addr)
 {
 }
 
@@ -224,12 +218,6 @@ static inline void __io_bounce_iova_free(struct io_bounce *bounce,
  */
 
 /* Is a mapping a bounced one? */
-static inline bool io_bounce_owns(const struct io_bounce *bounce,
-				  dma_addr_t addr)
-{
-	return bounce && __io_bounce_owns(bounce, addr);
-}
-
 /*
  * Map @phys through a bounce buffer; DMA_MAPPING_ERROR where that is not to
  * be, for whatever reason: the caller then maps the ordinary way.
@@ -249,10 +237,7 @@ static inline bool io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
 				   enum dma_data_direction dir,
 				   unsigned long attrs)
 {
-	if (!io_bounce_owns(bounce, addr))
-		return false;
-	__io_bounce_unmap(bounce, dev, addr, size, dir, attrs);
-	return true;
+	return bounce && __io_bounce_unmap(bounce, dev, addr, size, dir, attrs);
 }
 
 static inline bool io_bounce_sync_for_cpu(struct io_bounce *bounce,
@@ -260,10 +245,7 @@ static inline bool io_bounce_sync_for_cpu(struct io_bounce *bounce,
 					  size_t size,
 					  enum dma_data_direction dir)
 {
-	if (!io_bounce_owns(bounce, addr))
-		return false;
-	__io_bounce_sync_for_cpu(bounce, dev, addr, size, dir);
-	return true;
+	return bounce && __io_bounce_sync_for_cpu(bounce, dev, addr, size, dir);
 }
 
 static inline bool
@@ -271,10 +253,7 @@ io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 			  dma_addr_t addr, size_t size,
 			  enum dma_data_direction dir)
 {
-	if (!io_bounce_owns(bounce, addr))
-		return false;
-	__io_bounce_sync_for_device(bounce, dev, addr, size, dir);
-	return true;
+	return bounce && __io_bounce_sync_for_device(bounce, dev, addr, size, dir);
 }
 
 /*
@@ -312,54 +291,53 @@ static inline bool io_bounce_sync_sg(struct io_bounce *bounce,
 				     int nelems, enum dma_data_direction dir,
 				     bool for_cpu)
 {
-	if (!io_bounce_owns(bounce, sg_dma_address(sg)))
-		return false;
-	__io_bounce_sync_sg(bounce, dev, sg, nelems, dir, for_cpu);
-	return true;
+	return bounce &&
+	       __io_bounce_sync_sg(bounce, dev, sg, nelems, dir, for_cpu);
 }
 
 /*
- * Move a DMA IOVA state that nothing is linked to yet into a bounce buffer.
- * Returns the address of the IOVA space that is then to be freed, else 0.
+ * The DMA IOVA API: a state says itself whether it is in a bounce buffer, and is
+ * moved there when it is linked for the first time.
  */
-static inline dma_addr_t
-io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
-		     struct dma_iova_state *state, phys_addr_t phys,
-		     size_t offset, enum dma_data_direction dir,
-		     unsigned long attrs)
+static inline bool io_bounce_iova_owns(const struct dma_iova_state *state)
 {
-	return bounce ? __io_bounce_iova_start(bounce, dev, state, phys,
-					       offset, dir, attrs) : 0;
+	/* A load of its own leaves the one of the ordinary way alone. */
+	return io_bounce_enabled() &&
+	       (READ_ONCE(state->__size) & DMA_IOVA_USE_BOUNCE);
 }
 
-/* Has io_bounce_iova_start() moved it? */
-static inline bool io_bounce_iova_owns(const struct io_bounce *bounce,
-				       const struct dma_iova_state *state)
+/* Returns whether @state is in a bounce buffer, if need be from now on. */
+static inline bool io_bounce_iova_start(struct io_bounce *bounce,
+					struct device *dev,
+					struct dma_iova_state *state,
+					phys_addr_t phys, size_t offset,
+					enum dma_data_direction dir,
+					unsigned long attrs)
 {
-	return bounce && (state->__size & DMA_IOVA_USE_BOUNCE);
+	return bounce && __io_bounce_iova_start(bounce, dev, state, phys,
+						offset, dir, attrs);
 }
 
 /* These two return false, having done nothing, if @state is not bounced. */
-static inline bool io_bounce_iova_unlink(struct io_bounce *bounce,
+static inline bool io_bounce_iova_unlink(const struct io_bounce_ref *ref,
 					 struct device *dev,
-					 struct dma_iova_state *state,
-					 size_t offset, size_t size,
+					 const struct dma_iova_state *state,
+					 dma_addr_t addr, size_t size,
 					 enum dma_data_direction dir,
 					 unsigned long attrs)
 {
-	if (!io_bounce_iova_owns(bounce, state))
+	if (!io_bounce_iova_owns(state))
 		return false;
-	__io_bounce_iova_unlink(bounce, dev, state, offset, size, dir, attrs);
+	__io_bounce_iova_unlink(io_bounce_of(ref), dev, addr, size, dir, attrs);
 	return true;
 }
 
-static inline bool io_bounce_iova_free(struct io_bounce *bounce,
-				       struct device *dev,
-				       struct dma_iova_state *state)
+static inline bool io_bounce_iova_free(const struct io_bounce_ref *ref,
+				       const struct dma_iova_state *state)
 {
-	if (!io_bounce_iova_owns(bounce, state))
+	if (!io_bounce_iova_owns(state))
 		return false;
-	__io_bounce_iova_free(bounce, dev, state);
+	__io_bounce_iova_free(io_bounce_of(ref), state->addr);
 	return true;
 }
 

@@ -92,6 +92,10 @@ void io_bounce_copy_in(struct io_bounce *bounce, struct device *dev,
 void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 			const struct io_buffer *buf, size_t offset, size_t len,
 			enum dma_data_direction dir);
+dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
+			       struct dma_iova_state *state, phys_addr_t phys,
+			       size_t offset, enum dma_data_direction dir,
+			       unsigned long attrs);
 void io_bounce_sample_use(struct io_bounce *bounce);
 
 void io_bounce_debugfs_add(struct io_bounce *bounce, struct device *dev);

@@ -175,18 +175,24 @@ dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
  * @nelems: entries in it, as mapped
  * @dir: direction, as mapped
  * @for_cpu: copy out, else copy in
+ *
+ * Return: false, having done nothing, if the list is not bounced.
  */
-void __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
+bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 			 struct scatterlist *sg, int nelems,
 			 enum dma_data_direction dir, bool for_cpu)
 {
 	struct scatterlist *s;
 	int i;
 
+	if (!io_buffer_owns(&bounce->mgr, sg_dma_address(sg)))
+		return false;
+
 	for_each_sg(sg, s, nelems, i) {
 		/* Entries that were merged into one before have no length. */
 		if (!sg_dma_len(s) ||
-		    WARN_ON_ONCE(!__io_bounce_owns(bounce, sg_dma_address(s))))
+		    WARN_ON_ONCE(!io_buffer_owns(&bounce->mgr,
+						 sg_dma_address(s))))
 			continue;
 		if (for_cpu)
 			__io_bounce_sync_for_cpu(bounce, dev,
@@ -197,6 +203,7 @@ void __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 						    sg_dma_address(s),
 						    sg_dma_len(s), dir);
 	}
+	return true;
 }
 
 /**
@@ -213,14 +220,14 @@ void __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
 			  struct scatterlist *sg)
 {
-	if (!__io_bounce_owns(bounce, sg_dma_address(sg)))
+	if (!io_buffer_owns(&bounce->mgr, sg_dma_address(sg)))
 		return false;
 	release(bounce, dev, sg_dma_address(sg));
 	return true;
 }
 
 /**
- * __io_bounce_iova_start - move a DMA IOVA state into a bounce buffer
+ * io_bounce_iova_move - move a DMA IOVA state into a bounce buffer
  * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @state: a state with IOVA space allocated
@@ -233,14 +240,13 @@ bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
  * is taken. A state that was ever linked the ordinary way stays there.
  *
  * Context: any but NMI; serialised per state by the caller.
- * Return: if @state now is a bounce buffer, the address it had before, where
- * the IOVA space is for the caller to free; else 0.
+ * Return: if @state was moved, the address it had before, where the IOVA space
+ * is for the caller to free; else 0.
  */
-dma_addr_t __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
-				  struct dma_iova_state *state,
-				  phys_addr_t phys, size_t offset,
-				  enum dma_data_direction dir,
-				  unsigned long attrs)
+dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
+			       struct dma_iova_state *state, phys_addr_t phys,
+			       size_t offset, enum dma_data_direction dir,
+			       unsigned long attrs)
 {
 	size_t start = phys & ((1UL << bounce->mgr.granule_shift) - 1);
 	size_t size = dma_iova_size(state);
@@ -265,13 +271,41 @@ dma_addr_t __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
 	return unused;
 }
 
+/**
+ * __io_bounce_iova_start - see to it that a state is where it is to be linked
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @state: as for io_bounce_iova_move()
+ * @phys: as for io_bounce_iova_move()
+ * @offset: as for io_bounce_iova_move()
+ * @dir: as for io_bounce_iova_move()
+ * @attrs: as for io_bounce_iova_move()
+ *
+ * Return: whether @state is in a bounce buffer, now or since before.
+ */
+bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
+			    struct dma_iova_state *state, phys_addr_t phys,
+			    size_t offset, enum dma_data_direction dir,
+			    unsigned long attrs)
+{
+	struct dma_iova_state unused = { .__size = dma_iova_size(state) };
+
+	unused.addr = io_bounce_iova_move(bounce, dev, state, phys, offset, dir,
+					  attrs);
+	if (unused.addr)
+		dma_iova_free(dev, &unused);
+	return state->__size & DMA_IOVA_USE_BOUNCE;
+}
+
 /* The slot of a bounced state, and where in it @offset lies. */
 static bool find_state(struct io_bounce *bounce, struct device *dev,
 		       struct dma_iova_state *state, size_t offset,
 		       size_t size, struct io_buffer *buf, size_t *in_slot)
 {
+	size_t whole = dma_iova_size(state);
+
 	if (!io_bounce_find(bounce, dev, state->addr, buf) ||
-	    offset + size > dma_iova_size(state))
+	    offset > whole || size > whole - offset)
 		return false;
 	*in_slot = io_buffer_offset_in_slot(buf, state->addr) + offset;
 	return true;
@@ -288,7 +322,7 @@ static bool dir_permitted(const struct io_buffer *buf,
 }
 
 /**
- * io_bounce_iova_link - dma_iova_link() for a bounced state
+ * __io_bounce_iova_link - dma_iova_link() for a bounced state
  * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @state: the state
@@ -302,10 +336,10 @@ static bool dir_permitted(const struct io_buffer *buf,
  * granule or not within the state; -EOPNOTSUPP where @attrs and what is linked
  * already exclude each other, as for swiotlb.
  */
-int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
-			struct dma_iova_state *state, phys_addr_t phys,
-			size_t offset, size_t size,
-			enum dma_data_direction dir, unsigned long attrs)
+int __io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
+			  struct dma_iova_state *state, phys_addr_t phys,
+			  size_t offset, size_t size,
+			  enum dma_data_direction dir, unsigned long attrs)
 {
 	size_t mask = (1UL << bounce->mgr.granule_shift) - 1;
 	struct io_buffer buf;
@@ -331,22 +365,27 @@ int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
  * __io_bounce_iova_unlink - dma_iova_unlink() for a bounced state
  * @bounce: the bounce buffers of the domain
  * @dev: the device
- * @state: the state
- * @offset: where in @state, in bytes
+ * @addr: the first address to unlink
  * @size: in bytes
  * @dir: direction, as linked
  * @attrs: DMA_ATTR_SKIP_CPU_SYNC: do not copy out
  */
 void __io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
-			     struct dma_iova_state *state, size_t offset,
-			     size_t size, enum dma_data_direction dir,
-			     unsigned long attrs)
+			     dma_addr_t addr, size_t size,
+			     enum dma_data_direction dir, unsigned long attrs)
 {
+	const struct io_buffer_slot *slot;
 	struct io_buffer buf;
-	size_t in_slot;
+	size_t in_slot, end;
 
-	if (!size || WARN_ON_ONCE(!find_state(bounce, dev, state, offset, size,
-					      &buf, &in_slot)))
+	if (!size || !io_bounce_find(bounce, dev, addr, &buf))
+		return;
+
+	slot = io_buffer_slot(&buf);
+	end = slot->start + slot->len;
+	in_slot = io_buffer_offset_in_slot(&buf, addr);
+	if (WARN_ON_ONCE(in_slot < slot->start || in_slot > end ||
+			 size > end - in_slot))
 		return;
 
 	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
@@ -357,11 +396,13 @@ void __io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 /**
  * __io_bounce_iova_free - dma_iova_free() for a bounced state
  * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @state: the state
+ * @addr: where the state is
  */
-void __io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
-			   struct dma_iova_state *state)
+void __io_bounce_iova_free(struct io_bounce *bounce, dma_addr_t addr)
 {
-	release(bounce, dev, state->addr);
+	struct io_buffer buf;
+
+	if (!WARN_ON_ONCE(!io_buffer_find(&bounce->mgr, addr, &buf) ||
+			  !io_buffer_slot(&buf)->len))
+		io_bounce_put(&buf);
 }

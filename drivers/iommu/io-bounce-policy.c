@@ -23,6 +23,7 @@ DEFINE_STATIC_KEY_FALSE(io_bounce_key);
 /* Limits on the parameters: see io-buffer-manager.h */
 #define LIMIT_MAX	IO_BUFFER_MAX_SLOT
 #define MEMORY_MIN	IO_BUFFER_MIN_CHUNK
+#define MEMORY_MAX	(SIZE_MAX / 8)
 
 /*
  * 64 MiB hold a queue of 1024 requests of 64 KiB, or of 512 each way. Small
@@ -59,6 +60,9 @@ static bool __init parse_size(const char *str, size_t min, u64 max,
 
 	if (!str || !isdigit(*str))
 		return false;
+	/* More digits than that would wrap round in memparse(). */
+	if (strlen(str) > 16)
+		return false;
 	value = memparse(str, &end);
 	if (*end || value < min || value > max)
 		return false;
@@ -77,9 +81,14 @@ early_param("iommu.bounce_limit", bounce_limit_setup);
 
 static int __init bounce_memory_setup(char *str)
 {
-	if (!parse_size(str, MEMORY_MIN, SIZE_MAX / 2, &io_bounce_memory))
-		pr_warn("iommu.bounce_memory=%s: expected at least %u bytes, keeping the default\n",
-			str ?: "", MEMORY_MIN);
+	if (parse_size(str, MEMORY_MIN, MEMORY_MAX, &io_bounce_memory))
+		return 0;
+	if (io_bounce_memory)
+		pr_warn("iommu.bounce_memory=%s: expected %u to %zu bytes, keeping %zu\n",
+			str ?: "", MEMORY_MIN, MEMORY_MAX, io_bounce_memory);
+	else
+		pr_warn("iommu.bounce_memory=%s: expected %u to %zu bytes, keeping the default\n",
+			str ?: "", MEMORY_MIN, MEMORY_MAX);
 	return 0;
 }
 early_param("iommu.bounce_memory", bounce_memory_setup);

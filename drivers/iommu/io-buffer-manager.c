@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The I/O buffers of one IOMMU domain: the window they lie in, the pools, the
- * budget, and the worker that makes them grow. The terms are explained in
- * io-buffer-manager.h and io-buffer-pool.h.
+ * budget, and the workers that make them grow and shrink. The terms are
+ * explained in io-buffer-manager.h and io-buffer-pool.h.
  */
 
+#include <linux/dma-mapping.h>
 #include <linux/iommu.h>
 #include <linux/iova.h>
 #include <linux/jiffies.h>
+#include <linux/shrinker.h>
 #include <linux/slab.h>
 
 #include "io-buffer-manager.h"
@@ -31,6 +33,12 @@
 
 /* After an allocation failed, leave the page allocator alone for a while. */
 #define RETRY_DELAY		(HZ / 10)
+
+/*
+ * A chunk that was idle all of one period is given back at the end of the next
+ * at the latest: within 10 seconds.
+ */
+#define AGE_PERIOD		(4 * HZ)
 
 /*
  * Growing must neither wait for I/O, which may be the I/O that waits for a
@@ -97,11 +105,13 @@ static dma_addr_t try_window(struct io_buffer_manager *mgr, u64 limit,
  * The window stays reserved until the domain's IOVA space is torn down, so
  * there is no counterpart to this.
  *
- * Return: 0, -ENOSPC where there is no IOVA space, -ENOMEM to try again later.
+ * Return: 0, or -ENOSPC where there is no IOVA space.
  */
 static int reserve_window(struct io_buffer_manager *mgr)
 {
-	u64 limit = mgr->limits.dma_limit;
+	/* DMA_MAPPING_ERROR, which is the highest address, is never ours. */
+	u64 limit = min(mgr->limits.dma_limit,
+			(u64)DMA_MAPPING_ERROR - (1UL << mgr->granule_shift));
 	dma_addr_t base = 0;
 	size_t size;
 
@@ -118,24 +128,25 @@ static int reserve_window(struct io_buffer_manager *mgr)
 					      PAGE_SIZE)),
 				  ilog2(IO_BUFFER_MAX_REGION));
 	mgr->nr_regions = size >> mgr->region_shift;
-	mgr->regions = kvcalloc(mgr->nr_regions, sizeof(*mgr->regions),
-				GROW_GFP);
-	if (!mgr->regions) {
-		free_iova(mgr->iovad, base >> iova_shift(mgr->iovad));
-		return -ENOMEM;
-	}
-
 	WRITE_ONCE(mgr->base, base);
-	/* Pairs with the acquire in io_buffer_get(). */
+	/* Pairs with the acquire in io_buffer_owns(). */
 	smp_store_release(&mgr->size, size);
+	WRITE_ONCE(mgr->last, base + (size - 1));
 	return 0;
+}
+
+static struct io_buffer_pool *locked_pool(struct io_buffer_manager *mgr,
+					  unsigned int perm, unsigned int class)
+{
+	return rcu_dereference_protected(mgr->pools[perm][class],
+					 lockdep_is_held(&mgr->lock));
 }
 
 static struct io_buffer_pool *get_pool(struct io_buffer_manager *mgr,
 				       enum io_buffer_perm perm,
 				       unsigned int class)
 {
-	struct io_buffer_pool *pool = mgr->pools[perm][class];
+	struct io_buffer_pool *pool = locked_pool(mgr, perm, class);
 
 	if (pool)
 		return pool;
@@ -146,8 +157,7 @@ static struct io_buffer_pool *get_pool(struct io_buffer_manager *mgr,
 				     mgr->granule_shift + class,
 				     mgr->granule_shift, mgr->nr_regions);
 	if (pool)
-		/* Pairs with the acquire in io_buffer_get(). */
-		smp_store_release(&mgr->pools[perm][class], pool);
+		rcu_assign_pointer(mgr->pools[perm][class], pool);
 	return pool;
 }
 
@@ -170,26 +180,56 @@ static size_t next_chunk_size(const struct io_buffer_manager *mgr,
 	return min3(size, max, rounddown_pow_of_two(room));
 }
 
+/* A region without a chunk; @regions must be there. */
+static int find_region(const struct io_buffer_manager *mgr)
+{
+	unsigned int i;
+
+	for (i = 0; i < mgr->nr_regions; i++)
+		if (!mgr->regions[i])
+			return i;
+	return -ENOSPC;
+}
+
+static struct io_buffer_chunk **get_regions(struct io_buffer_manager *mgr)
+{
+	if (!mgr->regions)
+		WRITE_ONCE(mgr->regions, kvcalloc(mgr->nr_regions,
+						  sizeof(*mgr->regions),
+						  GROW_GFP));
+	return mgr->regions;
+}
+
+static size_t min_chunk_size(const struct io_buffer_pool *pool)
+{
+	return max3((size_t)1 << pool->slot_shift, (size_t)IO_BUFFER_MIN_CHUNK,
+		    (size_t)PAGE_SIZE);
+}
+
 /*
  * Give the pool one more chunk. Where contiguous memory is short, a smaller
  * one: it uses up a region all the same, but the budget counts bytes.
  *
- * Return: 0, -ENOSPC if it will never be possible, -ENOMEM to try again later.
+ * Return: 0, -ENOSPC if the budget or the window is used up, -ENOMEM to try
+ * again later.
  */
 static int grow_pool(struct io_buffer_manager *mgr, struct io_buffer_pool *pool)
 {
-	size_t slot = 1UL << pool->slot_shift;
-	size_t min = max3(slot, (size_t)IO_BUFFER_MIN_CHUNK,
-			  (size_t)PAGE_SIZE);
+	size_t min = min_chunk_size(pool);
 	size_t size = next_chunk_size(mgr, pool, min);
 	struct io_buffer_chunk *chunk;
 	dma_addr_t iova;
+	int region;
 
-	if (!size || mgr->next_region == mgr->nr_regions ||
-	    pool->nr_chunks == pool->max_chunks)
+	if (!size)
 		return -ENOSPC;
+	if (!get_regions(mgr))
+		return -ENOMEM;
+	region = find_region(mgr);
+	if (region < 0)
+		return region;
 
-	iova = mgr->base + ((dma_addr_t)mgr->next_region << mgr->region_shift);
+	iova = mgr->base + ((dma_addr_t)region << mgr->region_shift);
 	for (; size >= min; size /= 2) {
 		chunk = io_buffer_chunk_create(pool, iova, size, GROW_GFP);
 		if (chunk)
@@ -199,21 +239,76 @@ static int grow_pool(struct io_buffer_manager *mgr, struct io_buffer_pool *pool)
 		return -ENOMEM;
 
 	/* Before any of its addresses can be handed out: see io_buffer_find() */
-	WRITE_ONCE(mgr->regions[mgr->next_region], chunk);
-	mgr->next_region++;
+	WRITE_ONCE(mgr->regions[region], chunk);
 	WRITE_ONCE(mgr->memory, mgr->memory + size);
 	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks + 1);
 	io_buffer_chunk_publish(chunk);
+	queue_delayed_work(system_dfl_wq, &mgr->age_work, AGE_PERIOD);
 	return 0;
+}
+
+/* Give a chunk back if none of its slots is in use; return its size, or 0. */
+static size_t retire(struct io_buffer_manager *mgr,
+		     struct io_buffer_chunk *chunk)
+{
+	unsigned int region = (chunk->iova - mgr->base) >> mgr->region_shift;
+	size_t size = chunk->size;
+
+	if (!io_buffer_chunk_retire(chunk))
+		return 0;
+
+	WRITE_ONCE(mgr->regions[region], NULL);
+	WRITE_ONCE(mgr->memory, mgr->memory - size);
+	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks - 1);
+	io_buffer_chunk_destroy(chunk);
+	return size;
+}
+
+/*
+ * Give chunks back, the youngest of each pool first, until there are @bytes;
+ * with @idle only those that were not used since io_buffer_pool_age().
+ */
+static size_t shrink(struct io_buffer_manager *mgr, size_t bytes, bool idle)
+{
+	unsigned int perm, class, i;
+	size_t freed = 0;
+
+	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
+		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
+			struct io_buffer_pool *pool;
+
+			pool = locked_pool(mgr, perm, class);
+			for (i = pool ? pool->end : 0; i-- && freed < bytes;) {
+				struct io_buffer_chunk *chunk;
+
+				chunk = rcu_dereference_protected(pool->chunks[i],
+								  true);
+				if (chunk && !(idle && READ_ONCE(chunk->touched)))
+					freed += retire(mgr, chunk);
+			}
+		}
+	}
+	return freed;
 }
 
 static int grow_wanted(struct io_buffer_manager *mgr, unsigned int bit)
 {
 	struct io_buffer_pool *pool;
+	int ret;
 
+	/* A slot must fit in a region. */
+	if (mgr->granule_shift + bit % IO_BUFFER_NR_CLASSES > mgr->region_shift)
+		return -ENOSPC;
 	pool = get_pool(mgr, bit / IO_BUFFER_NR_CLASSES,
 			bit % IO_BUFFER_NR_CLASSES);
-	return pool ? grow_pool(mgr, pool) : -ENOMEM;
+	if (!pool)
+		return -ENOMEM;
+
+	ret = grow_pool(mgr, pool);
+	/* Let those who have no use for their part of the budget share it. */
+	if (ret == -ENOSPC && shrink(mgr, min_chunk_size(pool), true))
+		ret = grow_pool(mgr, pool);
+	return ret;
 }
 
 static void retry_later(struct io_buffer_manager *mgr)
@@ -225,15 +320,12 @@ static void io_buffer_work(struct work_struct *work)
 {
 	struct io_buffer_manager *mgr =
 		container_of(work, struct io_buffer_manager, work);
-	int ret = mgr->size ? 0 : reserve_window(mgr);
 	unsigned int bit;
 
-	if (ret) {
-		if (ret == -ENOSPC)
-			WRITE_ONCE(mgr->stopped, true);
-		retry_later(mgr);
-		WRITE_ONCE(mgr->wanted, 0);
-		clear_bit(0, &mgr->asked);
+	guard(mutex)(&mgr->lock);
+
+	if (!mgr->size && reserve_window(mgr)) {
+		WRITE_ONCE(mgr->stopped, true);
 		return;
 	}
 
@@ -241,9 +333,9 @@ static void io_buffer_work(struct work_struct *work)
 		if (!test_bit(bit, &mgr->wanted))
 			continue;
 		/*
-		 * A pool of large slots may be beyond the budget where one of
-		 * small slots is not: what cannot grow stays marked, so that
-		 * its misses no longer wake the worker.
+		 * What the budget has no room for stays marked, so that its
+		 * misses no longer wake the worker, until io_buffer_age_work()
+		 * has looked for room.
 		 */
 		switch (grow_wanted(mgr, bit)) {
 		case 0:
@@ -257,6 +349,112 @@ static void io_buffer_work(struct work_struct *work)
 	}
 }
 
+/* Nothing is left of a domain that is idle but the struct and the window. */
+static void free_empty(struct io_buffer_manager *mgr)
+{
+	unsigned int perm, class;
+
+	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
+		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
+			struct io_buffer_pool *pool;
+
+			pool = locked_pool(mgr, perm, class);
+			if (!pool || pool->nr_chunks)
+				continue;
+			RCU_INIT_POINTER(mgr->pools[perm][class], NULL);
+			io_buffer_pool_free(pool);
+		}
+	}
+	if (!mgr->nr_chunks && mgr->regions) {
+		struct io_buffer_chunk **regions = mgr->regions;
+
+		WRITE_ONCE(mgr->regions, NULL);
+		kvfree_rcu_mightsleep(regions);
+	}
+}
+
+static void io_buffer_age_work(struct work_struct *work)
+{
+	struct io_buffer_manager *mgr =
+		container_of(to_delayed_work(work), struct io_buffer_manager,
+			     age_work);
+	unsigned int perm, class;
+
+	guard(mutex)(&mgr->lock);
+
+	shrink(mgr, SIZE_MAX, true);
+	free_empty(mgr);
+	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
+		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
+			struct io_buffer_pool *pool;
+
+			pool = locked_pool(mgr, perm, class);
+			if (pool)
+				io_buffer_pool_age(pool);
+		}
+	}
+	/* Whoever still wants more may ask again. */
+	WRITE_ONCE(mgr->wanted, 0);
+	if (mgr->nr_chunks)
+		queue_delayed_work(system_dfl_wq, &mgr->age_work, AGE_PERIOD);
+}
+
+/*
+ * One shrinker for all domains. It never waits: whoever holds a lock here may
+ * be allocating memory.
+ */
+static LIST_HEAD(managers);
+static DEFINE_MUTEX(managers_lock);
+
+static unsigned long shrinker_count(struct shrinker *shrinker,
+				    struct shrink_control *sc)
+{
+	struct io_buffer_manager *mgr;
+	unsigned long pages = 0;
+
+	if (!mutex_trylock(&managers_lock))
+		return 0;
+	list_for_each_entry(mgr, &managers, node)
+		pages += READ_ONCE(mgr->memory) >> PAGE_SHIFT;
+	mutex_unlock(&managers_lock);
+	return pages;
+}
+
+static unsigned long shrinker_scan(struct shrinker *shrinker,
+				   struct shrink_control *sc)
+{
+	size_t want = sc->nr_to_scan << PAGE_SHIFT, freed = 0;
+	struct io_buffer_manager *mgr;
+
+	if (!mutex_trylock(&managers_lock))
+		return SHRINK_STOP;
+	list_for_each_entry(mgr, &managers, node) {
+		if (freed >= want)
+			break;
+		if (!mutex_trylock(&mgr->lock))
+			continue;
+		freed += shrink(mgr, want - freed, false);
+		mutex_unlock(&mgr->lock);
+	}
+	mutex_unlock(&managers_lock);
+	return freed ? freed >> PAGE_SHIFT : SHRINK_STOP;
+}
+
+/* The first domain brings it; one that fails leaves it to the next. */
+static void register_shrinker_once(void)
+{
+	static struct shrinker *shrinker;
+
+	if (shrinker)
+		return;
+	shrinker = shrinker_alloc(0, "iommu-io-buffers");
+	if (!shrinker)
+		return;
+	shrinker->count_objects = shrinker_count;
+	shrinker->scan_objects = shrinker_scan;
+	shrinker_register(shrinker);
+}
+
 /**
  * io_buffer_manager_init - prepare a domain for I/O buffers
  * @mgr: zeroed memory
@@ -265,6 +463,8 @@ static void io_buffer_work(struct work_struct *work)
  * @memory_max: the most memory to use, in bytes
  *
  * Takes neither IOVA space nor memory: that is left to the first miss.
+ *
+ * Context: may sleep.
  */
 void io_buffer_manager_init(struct io_buffer_manager *mgr,
 			    struct iommu_domain *domain,
@@ -274,7 +474,14 @@ void io_buffer_manager_init(struct io_buffer_manager *mgr,
 	mgr->iovad = iovad;
 	mgr->granule_shift = iova_shift(iovad);
 	mgr->memory_max = memory_max;
+	mgr->last = U64_MAX;
+	mutex_init(&mgr->lock);
 	INIT_WORK(&mgr->work, io_buffer_work);
+	INIT_DELAYED_WORK(&mgr->age_work, io_buffer_age_work);
+
+	guard(mutex)(&managers_lock);
+	register_shrinker_once();
+	list_add_tail(&mgr->node, &managers);
 }
 
 /**
@@ -289,10 +496,15 @@ void io_buffer_manager_destroy(struct io_buffer_manager *mgr)
 {
 	unsigned int perm, class;
 
+	scoped_guard(mutex, &managers_lock)
+		list_del(&mgr->node);
 	cancel_work_sync(&mgr->work);
+	cancel_delayed_work_sync(&mgr->age_work);
+
+	guard(mutex)(&mgr->lock);
 	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++)
 		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
-			io_buffer_pool_destroy(mgr->pools[perm][class]);
+			io_buffer_pool_destroy(locked_pool(mgr, perm, class));
 	kvfree(mgr->regions);
 }
 
@@ -300,18 +512,19 @@ void io_buffer_manager_destroy(struct io_buffer_manager *mgr)
  * io_buffer_manager_used - count the slots in use
  * @mgr: the manager
  *
+ * Context: any but NMI.
  * Return: the number of slots handed out; other CPUs may overtake it.
  */
-unsigned int io_buffer_manager_used(const struct io_buffer_manager *mgr)
+unsigned int io_buffer_manager_used(struct io_buffer_manager *mgr)
 {
 	unsigned int perm, class, used = 0;
 
+	guard(preempt)();
 	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
 		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
-			const struct io_buffer_pool *pool;
+			struct io_buffer_pool *pool;
 
-			/* Pairs with get_pool() */
-			pool = smp_load_acquire(&mgr->pools[perm][class]);
+			pool = rcu_dereference_sched(mgr->pools[perm][class]);
 			if (pool)
 				used += io_buffer_pool_used(pool);
 		}
@@ -320,44 +533,32 @@ unsigned int io_buffer_manager_used(const struct io_buffer_manager *mgr)
 }
 
 /**
- * io_buffer_get - take a slot
+ * io_buffer_why - why io_buffer_get() found no slot
  * @mgr: the manager of the domain
- * @perm: what the device may do with it
- * @size: how much it must hold, in bytes, at least 1
- * @dma_limit: highest IOVA that the device can address
- * @buf: filled in with the slot
+ * @perm: as for io_buffer_get()
+ * @size: as for io_buffer_get()
+ * @dma_limit: as for io_buffer_get()
  *
  * Context: any but NMI.
- * Return: 0, or -1 - &enum io_buffer_miss: why there is none.
+ * Return: the reason, as far as it still holds.
  */
-int io_buffer_get(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
-		  size_t size, u64 dma_limit, struct io_buffer *buf)
+enum io_buffer_miss io_buffer_why(struct io_buffer_manager *mgr,
+				  enum io_buffer_perm perm, size_t size,
+				  u64 dma_limit)
 {
 	unsigned int class = io_buffer_class(mgr, size);
-	struct io_buffer_pool *pool;
-	size_t window;
 
-	if (unlikely(class >= IO_BUFFER_NR_CLASSES ||
-		     size > IO_BUFFER_MAX_SLOT))
-		return -1 - IO_BUFFER_MISS_SIZE;
-
+	if (class >= IO_BUFFER_NR_CLASSES || size > IO_BUFFER_MAX_SLOT)
+		return IO_BUFFER_MISS_SIZE;
 	/* Pairs with reserve_window() */
-	window = smp_load_acquire(&mgr->size);
-	if (unlikely(!window))
-		return -1 - IO_BUFFER_MISS_COLD;
-	if (unlikely(mgr->base + (window - 1) > dma_limit))
-		return -1 - IO_BUFFER_MISS_MASK;
-	if (unlikely((1UL << (mgr->granule_shift + class)) >
-		     (1UL << mgr->region_shift)))
-		return -1 - IO_BUFFER_MISS_SIZE;
-
-	/* Pairs with get_pool() */
-	pool = smp_load_acquire(&mgr->pools[perm][class]);
-	if (unlikely(!pool))
-		return -1 - IO_BUFFER_MISS_COLD;
-	if (unlikely(!io_buffer_pool_get(pool, buf)))
-		return -1 - IO_BUFFER_MISS_BUSY;
-	return 0;
+	if (!smp_load_acquire(&mgr->size))
+		return IO_BUFFER_MISS_COLD;
+	if (mgr->base + (mgr->size - 1) > dma_limit)
+		return IO_BUFFER_MISS_MASK;
+	if (mgr->granule_shift + class > mgr->region_shift)
+		return IO_BUFFER_MISS_SIZE;
+	return rcu_access_pointer(mgr->pools[perm][class]) ?
+	       IO_BUFFER_MISS_BUSY : IO_BUFFER_MISS_COLD;
 }
 
 /**

@@ -6,6 +6,8 @@
 #define __IO_BUFFER_MANAGER_H
 
 #include <linux/bitops.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
 #include <linux/sizes.h>
 #include <linux/workqueue.h>
 
@@ -27,12 +29,15 @@ struct iova_domain;
  *
  * class: the size of a slot, as its order in granules.
  *
- * io_buffer_get() and io_buffer_find() take no lock. Everything that changes
- * the set of chunks happens in one worker or, when no device is left in the
- * domain, in io_buffer_manager_destroy().
+ * io_buffer_get() and io_buffer_find() take no lock. Whoever changes the set of
+ * chunks holds the lock of the manager: the worker that grows pools, the one
+ * that gives back what was not used for a while, and the shrinker.
  */
 
-/* The permission of a slot: what the device may do with it. */
+/*
+ * The permission of a slot: what the device may do with it. Numbered as the
+ * directions of DMA that need them.
+ */
 enum io_buffer_perm {
 	IO_BUFFER_READ_WRITE,
 	IO_BUFFER_READ,
@@ -80,36 +85,43 @@ struct io_buffer_limits {
  * Read on every map and unmap; constant once published:
  * @base: first IOVA of the window
  * @size: bytes in the window; 0 until it is reserved
+ * @last: last IOVA of the window; beyond all addresses until it is reserved
  * @region_shift: log2 of the bytes in a region
  * @granule_shift: log2 of the bytes in the domain's smallest page
- * @regions: the chunk in each region, or NULL
+ *
+ * Also read there, under RCU, and changed under @lock:
+ * @regions: the chunk in each region, or NULL; NULL while there are no chunks
  * @pools: the pools by permission and class, or NULL
  *
  * Between a miss and the worker:
  * @wanted: bit (permission * IO_BUFFER_NR_CLASSES + class): grow that pool
  * @asked: bit 0: @limits is being or has been set
- * @stopped: no growing: the budget is used up or the window cannot be had
+ * @stopped: no growing: the window cannot be had
  * @retry_at: in 64-bit jiffies: memory was short, do not try again before
- * @work: the worker
+ * @work: makes what is wanted grow
  *
- * Only touched by the worker:
+ * Under @lock:
  * @limits: of the device that missed first
  * @nr_regions: entries in @regions
- * @next_region: regions before this one hold a chunk
+ * @age_work: gives back what is idle
+ * @memory: bytes held in chunks
+ * @nr_chunks: chunks held
  *
+ * @lock: serialises changes
  * @domain: where the buffers are mapped
  * @iovad: where the window is reserved
- * @memory: bytes held in chunks
  * @memory_max: the budget: @memory may not exceed it
- * @nr_chunks: chunks held
+ * @node: in the list of all managers, for the shrinker
  */
 struct io_buffer_manager {
 	dma_addr_t base;
 	size_t size;
+	u64 last;
 	u8 region_shift;
 	u8 granule_shift;
 	struct io_buffer_chunk **regions;
-	struct io_buffer_pool *pools[IO_BUFFER_NR_PERMS][IO_BUFFER_NR_CLASSES];
+	struct io_buffer_pool __rcu *pools[IO_BUFFER_NR_PERMS]
+					  [IO_BUFFER_NR_CLASSES];
 
 	unsigned long wanted;
 	unsigned long asked;
@@ -119,23 +131,26 @@ struct io_buffer_manager {
 
 	struct io_buffer_limits limits;
 	unsigned int nr_regions;
-	unsigned int next_region;
+	struct delayed_work age_work;
+	size_t memory;
+	unsigned int nr_chunks;
 
+	struct mutex lock;
 	struct iommu_domain *domain;
 	struct iova_domain *iovad;
-	size_t memory;
 	size_t memory_max;
-	unsigned int nr_chunks;
+	struct list_head node;
 };
 
 void io_buffer_manager_init(struct io_buffer_manager *mgr,
 			    struct iommu_domain *domain,
 			    struct iova_domain *iovad, size_t memory_max);
 void io_buffer_manager_destroy(struct io_buffer_manager *mgr);
-unsigned int io_buffer_manager_used(const struct io_buffer_manager *mgr);
+unsigned int io_buffer_manager_used(struct io_buffer_manager *mgr);
 
-int io_buffer_get(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
-		  size_t size, u64 dma_limit, struct io_buffer *buf);
+enum io_buffer_miss io_buffer_why(struct io_buffer_manager *mgr,
+				  enum io_buffer_perm perm, size_t size,
+				  u64 dma_limit);
 void io_buffer_want(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 		    size_t size, const struct io_buffer_limits *limits);
 
@@ -144,6 +159,38 @@ static inline unsigned int
 io_buffer_class(const struct io_buffer_manager *mgr, size_t size)
 {
 	return fls_long((size - 1) >> mgr->granule_shift);
+}
+
+/**
+ * io_buffer_get - take a slot
+ * @mgr: the manager of the domain
+ * @perm: what the device may do with it
+ * @size: how much it must hold, in bytes, at least 1
+ * @dma_limit: highest IOVA that the device can address
+ * @buf: filled in with the slot
+ *
+ * Context: any but NMI.
+ * Return: true, or false if there is none: io_buffer_why() tells why.
+ */
+static __always_inline bool io_buffer_get(struct io_buffer_manager *mgr,
+					  enum io_buffer_perm perm,
+					  size_t size, u64 dma_limit,
+					  struct io_buffer *buf)
+{
+	unsigned int class = io_buffer_class(mgr, size);
+	struct io_buffer_pool *pool;
+	bool ret = false;
+
+	if (unlikely(class >= IO_BUFFER_NR_CLASSES ||
+		     READ_ONCE(mgr->last) > dma_limit))
+		return false;
+
+	preempt_disable();
+	pool = rcu_dereference_sched(mgr->pools[perm][class]);
+	if (likely(pool))
+		ret = io_buffer_pool_get(pool, buf);
+	preempt_enable();
+	return ret;
 }
 
 /**
@@ -181,10 +228,14 @@ static inline bool io_buffer_owns(const struct io_buffer_manager *mgr,
 static inline bool io_buffer_find(const struct io_buffer_manager *mgr,
 				  dma_addr_t iova, struct io_buffer *buf)
 {
+	struct io_buffer_chunk **regions = READ_ONCE(mgr->regions);
 	size_t offset = iova - mgr->base;
 	struct io_buffer_chunk *chunk;
 
-	chunk = READ_ONCE(mgr->regions[offset >> mgr->region_shift]);
+	if (unlikely(!regions))
+		return false;
+	/* A slot in use keeps its chunk, and that the regions. */
+	chunk = READ_ONCE(regions[offset >> mgr->region_shift]);
 	if (unlikely(!chunk || iova - chunk->iova >= chunk->size))
 		return false;
 

@@ -5,13 +5,31 @@
  */
 
 #include <linux/bitmap.h>
+#include <linux/cpumask.h>
 #include <linux/dma-map-ops.h>
 #include <linux/find.h>
 #include <linux/iommu.h>
+#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 
 #include "io-buffer-pool.h"
+
+/*
+ * Slots in a word, at least, where the chunk has as many: what they stand for
+ * then fills a cache line, so that words do not share one.
+ */
+#define WORD_MIN_SHIFT		2
+
+static void reset_hints(struct io_buffer_pool *pool)
+{
+	int cpu;
+
+	/* A CPU may set its own at the same time: it is a hint. */
+	for_each_possible_cpu(cpu)
+		WRITE_ONCE(*per_cpu_ptr(pool->hint, cpu),
+			   pool->max_chunks << IO_BUFFER_HINT_SHIFT);
+}
 
 /**
  * io_buffer_pool_create - make a pool that has no memory yet
@@ -20,7 +38,7 @@
  * @nid: memory node to prefer
  * @slot_shift: log2 of the bytes in a slot, at least @granule_shift
  * @granule_shift: log2 of the bytes in the domain's smallest page
- * @max_chunks: how many chunks the pool may ever have
+ * @max_chunks: how many chunks the pool may have at once
  *
  * Context: may sleep; does no I/O.
  * Return: the pool, or NULL when memory is short.
@@ -32,13 +50,16 @@ io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
 {
 	struct io_buffer_pool *pool;
 
-	pool = kzalloc_node(struct_size(pool, chunks, max_chunks), GFP_NOIO,
-			    nid);
+	pool = kzalloc_node(struct_size(pool, chunks, max_chunks + 1),
+			    GFP_NOIO, nid);
 	if (!pool)
 		return NULL;
 
 	pool->full = bitmap_zalloc_node(max_chunks, GFP_NOIO, nid);
-	if (!pool->full) {
+	pool->hint = alloc_percpu_gfp(u32, GFP_NOIO);
+	if (!pool->full || !pool->hint) {
+		free_percpu(pool->hint);
+		bitmap_free(pool->full);
 		kfree(pool);
 		return NULL;
 	}
@@ -49,7 +70,30 @@ io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
 	pool->slot_shift = slot_shift;
 	pool->granule_shift = granule_shift;
 	pool->max_chunks = max_chunks;
+	reset_hints(pool);
 	return pool;
+}
+
+static void pool_free_rcu(struct rcu_head *rcu)
+{
+	struct io_buffer_pool *pool =
+		container_of(rcu, struct io_buffer_pool, rcu);
+
+	free_percpu(pool->hint);
+	bitmap_free(pool->full);
+	kfree(pool);
+}
+
+/**
+ * io_buffer_pool_free - free a pool without chunks
+ * @pool: the pool, which can no longer be looked up; there may still be some
+ *	CPU that did so before
+ *
+ * Context: any.
+ */
+void io_buffer_pool_free(struct io_buffer_pool *pool)
+{
+	call_rcu(&pool->rcu, pool_free_rcu);
 }
 
 /**
@@ -60,22 +104,67 @@ io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
  */
 void io_buffer_pool_destroy(struct io_buffer_pool *pool)
 {
+	struct io_buffer_chunk *chunk;
 	unsigned int i;
 
 	if (!pool)
 		return;
 
-	for (i = 0; i < pool->nr_chunks; i++)
-		io_buffer_chunk_destroy(pool->chunks[i]);
-	bitmap_free(pool->full);
-	kfree(pool);
+	for (i = 0; i < pool->end; i++) {
+		chunk = rcu_dereference_protected(pool->chunks[i], true);
+		if (chunk)
+			io_buffer_chunk_destroy(chunk);
+	}
+	io_buffer_pool_free(pool);
 }
 
 static void chunk_free(struct io_buffer_chunk *chunk)
 {
-	sbitmap_free(&chunk->used);
+	kfree(chunk->words);
 	kvfree(chunk->granules);
 	kvfree(chunk);
+}
+
+static void chunk_free_rcu(struct rcu_head *rcu)
+{
+	chunk_free(container_of(rcu, struct io_buffer_chunk, rcu));
+}
+
+/* Of @nr_slots, how many to a word: enough words for all CPUs, if there can be. */
+static unsigned int choose_word_shift(unsigned int nr_slots)
+{
+	unsigned int all = ilog2(nr_slots);
+	unsigned int cpus = order_base_2(nr_cpu_ids);
+	unsigned int shift = all > cpus ? all - cpus : 0;
+
+	shift = clamp_t(unsigned int, shift, WORD_MIN_SHIFT,
+			ilog2(BITS_PER_LONG));
+	return min(all, shift);
+}
+
+static unsigned int nr_words(const struct io_buffer_chunk *chunk)
+{
+	return chunk->size >> chunk->slot_shift >> chunk->word_shift;
+}
+
+/* A word none of whose slots is in use */
+static unsigned long idle_word(const struct io_buffer_chunk *chunk)
+{
+	return ~GENMASK(BIT(chunk->word_shift) - 1, 0);
+}
+
+static int alloc_words(struct io_buffer_chunk *chunk, gfp_t gfp, int nid)
+{
+	unsigned int i;
+
+	chunk->word_shift = choose_word_shift(chunk->size >> chunk->slot_shift);
+	chunk->words = kcalloc_node(nr_words(chunk), sizeof(*chunk->words),
+				    gfp, nid);
+	if (!chunk->words)
+		return -ENOMEM;
+	for (i = 0; i < nr_words(chunk); i++)
+		chunk->words[i].used = idle_word(chunk);
+	return 0;
 }
 
 static struct io_buffer_chunk *chunk_alloc(struct io_buffer_pool *pool,
@@ -93,24 +182,19 @@ static struct io_buffer_chunk *chunk_alloc(struct io_buffer_pool *pool,
 	chunk->size = size;
 	chunk->slot_shift = pool->slot_shift;
 	chunk->granule_shift = pool->granule_shift;
+	if (alloc_words(chunk, gfp, pool->nid))
+		goto err_free;
 
-	if (pool->slot_shift > pool->granule_shift) {
-		chunk->granules = kvcalloc_node(size >> pool->granule_shift,
-						sizeof(*chunk->granules), gfp,
-						pool->nid);
-		if (!chunk->granules)
-			goto err_free;
-	}
+	if (pool->slot_shift == pool->granule_shift)
+		return chunk;
+	chunk->granules = kvcalloc_node(size >> pool->granule_shift,
+					sizeof(*chunk->granules), gfp,
+					pool->nid);
+	if (chunk->granules)
+		return chunk;
 
-	if (sbitmap_init_node(&chunk->used, nr_slots, -1, gfp, pool->nid,
-			      false, true))
-		goto err_free_granules;
-	return chunk;
-
-err_free_granules:
-	kvfree(chunk->granules);
 err_free:
-	kvfree(chunk);
+	chunk_free(chunk);
 	return NULL;
 }
 
@@ -165,26 +249,74 @@ err_free:
  * io_buffer_chunk_publish - let the slots of a chunk be handed out
  * @chunk: a chunk just created; its pool must have room for one more
  *
- * Context: any; serialised against itself by the caller.
+ * Context: any; serialised by the owner of the pool.
  */
 void io_buffer_chunk_publish(struct io_buffer_chunk *chunk)
 {
 	struct io_buffer_pool *pool = chunk->pool;
+	unsigned int i = 0;
 
-	chunk->index = pool->nr_chunks;
-	pool->chunks[chunk->index] = chunk;
-	/* Pairs with io_buffer_pool_get(): a chunk that is counted is whole. */
-	smp_store_release(&pool->nr_chunks, chunk->index + 1);
+	while (rcu_access_pointer(pool->chunks[i]))
+		i++;
+	chunk->index = i;
+	chunk->touched = true;
+	rcu_assign_pointer(pool->chunks[i], chunk);
+	pool->nr_chunks++;
+	if (i >= pool->end)
+		/* Pairs with io_buffer_pool_search(). */
+		smp_store_release(&pool->end, i + 1);
+	smp_mb(); /* pairs with the one in chunk_get() */
+	io_buffer_pool_unfull(pool, i);
+}
+
+/* Let the first @nr words of a chunk that were claimed be used again. */
+static void unclaim(struct io_buffer_chunk *chunk, unsigned int nr)
+{
+	while (nr--)
+		smp_store_release(&chunk->words[nr].used, idle_word(chunk));
+	smp_mb(); /* pairs with the one in chunk_get() */
+	if (test_bit(chunk->index, chunk->pool->full))
+		io_buffer_pool_unfull(chunk->pool, chunk->index);
+}
+
+/**
+ * io_buffer_chunk_retire - take a chunk out of use if none of its slots is used
+ * @chunk: a published chunk
+ *
+ * Setting all its bits takes the slots like anybody else would; nobody can find
+ * a slot in it from then on. io_buffer_chunk_destroy() is to follow.
+ *
+ * Context: any; serialised by the owner of the pool.
+ * Return: true, or false, having changed nothing, if a slot is in use.
+ */
+bool io_buffer_chunk_retire(struct io_buffer_chunk *chunk)
+{
+	struct io_buffer_pool *pool = chunk->pool;
+	unsigned long idle = idle_word(chunk);
+	unsigned int i;
+
+	for (i = 0; i < nr_words(chunk); i++) {
+		if (READ_ONCE(chunk->words[i].used) != idle ||
+		    cmpxchg(&chunk->words[i].used, idle, ~0UL) != idle) {
+			unclaim(chunk, i);
+			return false;
+		}
+	}
+
+	RCU_INIT_POINTER(pool->chunks[chunk->index], NULL);
+	pool->nr_chunks--;
+	return true;
 }
 
 /**
  * io_buffer_chunk_destroy - unmap a chunk and free its memory
- * @chunk: a chunk no slot of which is in use by a device
+ * @chunk: a chunk no slot of which is in use by a device, and none of which can
+ *	be handed out any more
  *
  * Cannot fail: where the IOMMU driver would not unmap all of it, the memory is
  * not given back, because a device might still reach it.
  *
- * Context: may sleep.
+ * Context: as iommu_unmap() with the domain's driver: does not sleep.
  */
 void io_buffer_chunk_destroy(struct io_buffer_chunk *chunk)
 {
@@ -195,94 +327,147 @@ void io_buffer_chunk_destroy(struct io_buffer_chunk *chunk)
 	if (!WARN_ON(unmapped != chunk->size))
 		free_pages((unsigned long)chunk->vaddr,
 			   get_order(chunk->size));
-	chunk_free(chunk);
+	call_rcu(&chunk->rcu, chunk_free_rcu);
 }
 
-static int chunk_get(struct io_buffer_pool *pool, struct io_buffer_chunk *chunk)
+/**
+ * io_buffer_pool_age - begin a new period of watching which chunks are used
+ * @pool: the pool
+ *
+ * A chunk whose @touched is false when the next period begins was not used in
+ * between; but for the rare race, which makes it look unused.
+ *
+ * Context: any; serialised by the owner of the pool.
+ */
+void io_buffer_pool_age(struct io_buffer_pool *pool)
 {
-	int nr = sbitmap_get(&chunk->used);
+	struct io_buffer_chunk *chunk;
+	unsigned int i;
+
+	for (i = 0; i < pool->end; i++) {
+		chunk = rcu_dereference_protected(pool->chunks[i], true);
+		if (chunk)
+			WRITE_ONCE(chunk->touched, false);
+	}
+	/* Now every CPU has to search, which touches what it finds. */
+	reset_hints(pool);
+}
+
+/* Search the words of a chunk, beginning at one that depends on the CPU. */
+static int chunk_search(struct io_buffer_chunk *chunk, unsigned int *word)
+{
+	unsigned int mask = nr_words(chunk) - 1;
+	unsigned int first = raw_smp_processor_id() & mask;
+	unsigned int i;
+	int nr;
+
+	for (i = 0; i <= mask; i++) {
+		*word = (first + i) & mask;
+		nr = io_buffer_word_get(chunk, *word);
+		if (nr >= 0)
+			return nr;
+	}
+	return -1;
+}
+
+static int chunk_get(struct io_buffer_pool *pool, struct io_buffer_chunk *chunk,
+		     unsigned int *word)
+{
+	int nr = chunk_search(chunk, word);
 
 	if (likely(nr >= 0))
 		return nr;
 
 	/*
 	 * Full: say so, then look once more. Either this look sees a slot put
-	 * back meanwhile, or io_buffer_pool_put() sees the bit and clears it;
-	 * without the pair of barriers a free slot could stay hidden.
+	 * back meanwhile, or who puts it back sees the bit and clears it; and
+	 * likewise with a chunk that takes the place of a retired one. Without
+	 * the pairs of barriers free slots could stay hidden.
 	 */
 	set_bit(chunk->index, pool->full);
-	smp_mb__after_atomic(); /* pairs with the one in io_buffer_pool_put() */
-	nr = sbitmap_get(&chunk->used);
-	if (nr >= 0)
-		clear_bit(chunk->index, pool->full);
+	smp_mb__after_atomic(); /* with those before io_buffer_pool_unfull() */
+	nr = chunk_search(chunk, word);
+	if (nr >= 0 || rcu_access_pointer(pool->chunks[chunk->index]) != chunk)
+		io_buffer_pool_unfull(pool, chunk->index);
 	return nr;
 }
 
 /**
- * io_buffer_pool_get - take a free slot
+ * io_buffer_pool_unfull - note that a chunk may have a free slot again
+ * @pool: the pool
+ * @index: of the chunk
+ */
+void io_buffer_pool_unfull(struct io_buffer_pool *pool, unsigned int index)
+{
+	clear_bit(index, pool->full);
+}
+
+/**
+ * io_buffer_pool_search - take a free slot from wherever there is one
  * @pool: the pool
  * @buf: filled in with the slot
  *
- * The oldest chunk with a free slot serves, so that load gathers in few chunks.
+ * The slow part of io_buffer_pool_get(). The oldest chunk with a free slot
+ * serves, so that load gathers in few chunks and the others can be given back.
  *
- * Context: any but NMI. Takes no lock unless a chunk has just become full.
- * Return: true, or false when no slot is free; that costs a few nanoseconds.
+ * Context: any but NMI; preemption is disabled.
+ * Return: true, or false when no slot is free.
  */
-bool io_buffer_pool_get(struct io_buffer_pool *pool, struct io_buffer *buf)
+bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf)
 {
 	/* Pairs with io_buffer_chunk_publish(). */
-	unsigned int i, nr_chunks = smp_load_acquire(&pool->nr_chunks);
+	unsigned int i, end = smp_load_acquire(&pool->end);
 
-	for_each_clear_bit(i, pool->full, nr_chunks) {
-		int nr = chunk_get(pool, pool->chunks[i]);
+	for_each_clear_bit(i, pool->full, end) {
+		struct io_buffer_chunk *chunk;
+		unsigned int word;
+		int nr;
 
-		if (likely(nr >= 0)) {
-			buf->chunk = pool->chunks[i];
-			buf->nr = nr;
-			return true;
-		}
+		chunk = rcu_dereference_sched(pool->chunks[i]);
+		if (!chunk)
+			continue;
+		nr = chunk_get(pool, chunk, &word);
+		if (nr < 0)
+			continue;
+		if (!READ_ONCE(chunk->touched))
+			WRITE_ONCE(chunk->touched, true);
+		this_cpu_write(*pool->hint, i << IO_BUFFER_HINT_SHIFT | word);
+		buf->chunk = chunk;
+		buf->nr = nr;
+		return true;
 	}
 	return false;
 }
 
-/**
- * io_buffer_pool_put - give a slot back
- * @buf: the slot; neither the device nor the caller may touch it any more
- *
- * Context: any but NMI.
- */
-void io_buffer_pool_put(const struct io_buffer *buf)
+static unsigned int chunk_used(const struct io_buffer_chunk *chunk)
 {
-	struct io_buffer_chunk *chunk = buf->chunk;
-	struct io_buffer_pool *pool = chunk->pool;
+	unsigned int i, used = 0;
 
-	/*
-	 * What the last owner read and wrote in the slot comes before the next
-	 * owner's use of it; pairs with the acquire in sbitmap_get(). The bit
-	 * is cleared at once, not deferred: the lowest free slot is the one
-	 * most likely still in the cache.
-	 */
-	smp_mb__before_atomic(); /* see above */
-	sbitmap_clear_bit(&chunk->used, buf->nr);
-	smp_mb__after_atomic(); /* pairs with the one in chunk_get() */
-	if (unlikely(test_bit(chunk->index, pool->full)))
-		clear_bit(chunk->index, pool->full);
+	for (i = 0; i < nr_words(chunk); i++)
+		used += hweight_long(READ_ONCE(chunk->words[i].used) &
+				     ~idle_word(chunk));
+	return used;
 }
 
 /**
  * io_buffer_pool_used - count the slots in use
- * @pool: the pool
+ * @pool: the pool; preemption is disabled since it was looked up
  *
  * Context: any; a snapshot that other CPUs may overtake.
  * Return: the number of slots handed out.
  */
-unsigned int io_buffer_pool_used(const struct io_buffer_pool *pool)
+unsigned int io_buffer_pool_used(struct io_buffer_pool *pool)
 {
 	/* Pairs with io_buffer_chunk_publish(). */
-	unsigned int i, nr_chunks = smp_load_acquire(&pool->nr_chunks);
+	unsigned int i, end = smp_load_acquire(&pool->end);
 	unsigned int used = 0;
 
-	for (i = 0; i < nr_chunks; i++)
-		used += sbitmap_weight(&pool->chunks[i]->used);
+	for (i = 0; i < end; i++) {
+		struct io_buffer_chunk *chunk;
+
+		chunk = rcu_dereference_sched(pool->chunks[i]);
+		if (chunk)
+			used += chunk_used(chunk);
+	}
 	return used;
 }

@@ -5,9 +5,13 @@
 #ifndef __IO_BUFFER_POOL_H
 #define __IO_BUFFER_POOL_H
 
+#include <linux/bitops.h>
+#include <linux/cache.h>
 #include <linux/compiler.h>
 #include <linux/gfp_types.h>
-#include <linux/sbitmap.h>
+#include <linux/percpu.h>
+#include <linux/preempt.h>
+#include <linux/rcupdate.h>
 #include <linux/types.h>
 
 struct iommu_domain;
@@ -24,12 +28,23 @@ struct iommu_domain;
  * chunk: physically contiguous memory holding a power of two of slots, mapped
  * into the domain by one iommu_map() and unmapped by one iommu_unmap().
  *
- * pool: chunks of slots of one size with one permission. Chunks are added and
- * never move, so a slot is found again from its address by arithmetic alone.
+ * pool: chunks of slots of one size with one permission. A slot never moves,
+ * so it is found again from its address by arithmetic alone.
+ *
+ * word: up to BITS_PER_LONG slots of a chunk and a bit for each: set while the
+ * slot is handed out. A word has a cache line of its own, and so few slots that
+ * there are words for all CPUs as soon as there are slots for all CPUs.
+ *
+ * Each CPU remembers the word that served it last (its hint), and takes from
+ * there as long as there is something: in steady state no CPU writes a cache
+ * line that another CPU uses. Nothing else is kept per CPU, so there is nothing
+ * to drain: a chunk all of whose bits one manages to set is out of use.
  *
  * Handing out a slot takes no lock, allocates nothing and does not call the
- * IOMMU, so it may be done in any context but NMI. Adding and destroying
- * chunks sleeps and is serialised by the owner of the pool.
+ * IOMMU, so it may be done in any context but NMI. Adding and retiring chunks
+ * sleeps and is serialised by the owner of the pool. What they leave behind is
+ * freed after an RCU grace period; io_buffer_pool_get() and _put() run with
+ * preemption disabled.
  */
 
 /* In &io_buffer_slot.orig: what stands behind the slot differs by granule. */
@@ -54,22 +69,33 @@ struct io_buffer_slot {
 };
 
 /**
+ * struct io_buffer_word - which of some slots are in use
+ * @used: a bit for each slot; those that stand for no slot are always set
+ */
+struct io_buffer_word {
+	unsigned long used;
+} ____cacheline_aligned_in_smp;
+
+/**
  * struct io_buffer_chunk - contiguous memory mapped into the domain
  * @pool: the pool it belongs to
  * @vaddr: kernel address of the memory
  * @phys: physical address of the memory
  * @iova: address at which the device sees it
  * @size: bytes, a power of two
- * @index: its place in &io_buffer_pool.chunks
- * @slot_shift: log2 of the bytes in a slot, as in @pool
- * @granule_shift: log2 of the bytes in a granule, as in @pool
- * @used: one bit a slot, set while the slot is handed out
+ * @words: which slots are in use
  * @granules: for slots marked %IO_BUFFER_LIST, the physical address behind
  *	each granule, aligned to the granule, with %IO_BUFFER_GRANULE_VALID;
  *	NULL where a slot is one granule, whose one entry is its @orig
+ * @index: its place in &io_buffer_pool.chunks
+ * @slot_shift: log2 of the bytes in a slot, as in @pool
+ * @granule_shift: log2 of the bytes in a granule, as in @pool
+ * @word_shift: log2 of the slots in a word
+ * @touched: became some CPU's hint since io_buffer_pool_age()
+ * @rcu: frees it
  * @slots: what each slot stands for
  *
- * All but the slots' contents and @used is constant once published.
+ * All but @touched, the slots' contents and @words is constant once published.
  */
 struct io_buffer_chunk {
 	struct io_buffer_pool *pool;
@@ -77,28 +103,42 @@ struct io_buffer_chunk {
 	phys_addr_t phys;
 	dma_addr_t iova;
 	size_t size;
+	struct io_buffer_word *words;
+	phys_addr_t *granules;
 	unsigned int index;
 	u8 slot_shift;
 	u8 granule_shift;
-	struct sbitmap used;
-	phys_addr_t *granules;
-	struct io_buffer_slot slots[];
+	u8 word_shift;
+	bool touched;
+	struct rcu_head rcu;
+	struct io_buffer_slot slots[] ____cacheline_aligned_in_smp;
 };
+
+/*
+ * A hint: the index of a chunk and, in the lower bits, of one of its words, of
+ * which there are at most 128: 512 slots of 4 KiB in 2 MiB, four to a word.
+ */
+#define IO_BUFFER_HINT_SHIFT	8
 
 /**
  * struct io_buffer_pool - slots of one size with one permission
+ * @hint: where each CPU found a slot last
  * @domain: where the slots are mapped
  * @prot: IOMMU_READ and friends: how they are mapped
  * @nid: memory node the chunks should come from
  * @slot_shift: log2 of the bytes in a slot
  * @granule_shift: log2 of the bytes in a granule of @domain
- * @max_chunks: entries in @chunks
- * @nr_chunks: chunks published; grows only
- * @full: one bit a chunk, set while a search of it found no free slot, so
- *	that the next search need not look
- * @chunks: the chunks
+ * @max_chunks: entries in @chunks less one
+ * @nr_chunks: chunks it has
+ * @end: no chunk has this index or a higher one
+ * @full: one bit a chunk, set while a search of it found no free slot, so that
+ *	the next search need not look
+ * @rcu: frees it
+ * @chunks: the chunks, with NULL in between; NULL at @max_chunks, where the
+ *	hints of CPUs point that have none
  */
 struct io_buffer_pool {
+	u32 __percpu *hint;
 	struct iommu_domain *domain;
 	int prot;
 	int nid;
@@ -106,8 +146,10 @@ struct io_buffer_pool {
 	u8 granule_shift;
 	unsigned int max_chunks;
 	unsigned int nr_chunks;
+	unsigned int end;
 	unsigned long *full;
-	struct io_buffer_chunk *chunks[] __counted_by(max_chunks);
+	struct rcu_head rcu;
+	struct io_buffer_chunk __rcu *chunks[];
 };
 
 /**
@@ -171,15 +213,90 @@ io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
 		      unsigned int slot_shift, unsigned int granule_shift,
 		      unsigned int max_chunks);
 void io_buffer_pool_destroy(struct io_buffer_pool *pool);
+void io_buffer_pool_free(struct io_buffer_pool *pool);
+void io_buffer_pool_age(struct io_buffer_pool *pool);
 
 struct io_buffer_chunk *io_buffer_chunk_create(struct io_buffer_pool *pool,
 					       dma_addr_t iova, size_t size,
 					       gfp_t gfp);
 void io_buffer_chunk_publish(struct io_buffer_chunk *chunk);
+bool io_buffer_chunk_retire(struct io_buffer_chunk *chunk);
 void io_buffer_chunk_destroy(struct io_buffer_chunk *chunk);
 
-bool io_buffer_pool_get(struct io_buffer_pool *pool, struct io_buffer *buf);
-void io_buffer_pool_put(const struct io_buffer *buf);
-unsigned int io_buffer_pool_used(const struct io_buffer_pool *pool);
+bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf);
+void io_buffer_pool_unfull(struct io_buffer_pool *pool, unsigned int index);
+unsigned int io_buffer_pool_used(struct io_buffer_pool *pool);
+
+/* Take a free slot of a word; its number in the chunk, or -1 if there is none. */
+static __always_inline int io_buffer_word_get(struct io_buffer_chunk *chunk,
+					      unsigned int word)
+{
+	unsigned long *used = &chunk->words[word].used;
+	unsigned long val;
+
+	while ((val = READ_ONCE(*used)) != ~0UL) {
+		unsigned int bit = ffz(val);
+
+		/* Pairs with the release in io_buffer_pool_put(). */
+		if (likely(!test_and_set_bit_lock(bit, used)))
+			return (word << chunk->word_shift) + bit;
+	}
+	return -1;
+}
+
+/**
+ * io_buffer_pool_get - take a free slot
+ * @pool: the pool; preemption is disabled since it was looked up
+ * @buf: filled in with the slot
+ *
+ * Context: any but NMI.
+ * Return: true, or false when no slot is free; that costs a few nanoseconds.
+ */
+static __always_inline bool io_buffer_pool_get(struct io_buffer_pool *pool,
+					       struct io_buffer *buf)
+{
+	u32 hint = this_cpu_read(*pool->hint);
+	struct io_buffer_chunk *chunk;
+
+	chunk = rcu_dereference_sched(pool->chunks[hint >>
+						   IO_BUFFER_HINT_SHIFT]);
+	if (likely(chunk)) {
+		int nr = io_buffer_word_get(chunk,
+					    hint & (BIT(IO_BUFFER_HINT_SHIFT) - 1));
+
+		if (likely(nr >= 0)) {
+			buf->chunk = chunk;
+			buf->nr = nr;
+			return true;
+		}
+	}
+	return io_buffer_pool_search(pool, buf);
+}
+
+/**
+ * io_buffer_pool_put - give a slot back
+ * @buf: the slot; neither the device nor the caller may touch it any more
+ *
+ * Context: any but NMI.
+ */
+static __always_inline void io_buffer_pool_put(const struct io_buffer *buf)
+{
+	struct io_buffer_chunk *chunk = buf->chunk;
+	struct io_buffer_pool *pool = chunk->pool;
+	unsigned int index = chunk->index;
+
+	/* Once the bit is clear the chunk may go, the pool with it. */
+	preempt_disable();
+	/*
+	 * What the last owner read and wrote in the slot comes before the next
+	 * owner's use of it; pairs with test_and_set_bit_lock().
+	 */
+	clear_bit_unlock(buf->nr & (BIT(chunk->word_shift) - 1),
+			 &chunk->words[buf->nr >> chunk->word_shift].used);
+	smp_mb__after_atomic(); /* pairs with the one in chunk_get() */
+	if (unlikely(test_bit(index, pool->full)))
+		io_buffer_pool_unfull(pool, index);
+	preempt_enable();
+}
 
 #endif /* __IO_BUFFER_POOL_H */

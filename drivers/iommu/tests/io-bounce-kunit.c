@@ -360,8 +360,8 @@ static bool start_state(struct bounce_test *t, struct dma_iova_state *state,
 
 	for (tries = 0; tries < 2; tries++) {
 		*state = (struct dma_iova_state) { .addr = SZ_1M, .__size = size };
-		if (__io_bounce_iova_start(t->bounce, t->dev, state, phys, 0,
-					   DMA_FROM_DEVICE, 0) == SZ_1M)
+		if (io_bounce_iova_move(t->bounce, t->dev, state, phys, 0,
+					DMA_FROM_DEVICE, 0) == SZ_1M)
 			return true;
 		settle(t);
 	}
@@ -381,21 +381,21 @@ static void bounce_iova(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, state.addr & (SZ_4K - 1), 512);
 
 	/* The pages in the wrong order */
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
-						  phys + 2 * SZ_4K + 512, 0,
-						  SZ_4K - 512, DMA_FROM_DEVICE,
-						  0), 0);
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
-						  phys, SZ_4K - 512, SZ_4K,
-						  DMA_FROM_DEVICE, 0), 0);
+	KUNIT_EXPECT_EQ(test, __io_bounce_iova_link(t->bounce, t->dev, &state,
+						    phys + 2 * SZ_4K + 512, 0,
+						    SZ_4K - 512,
+						    DMA_FROM_DEVICE, 0), 0);
+	KUNIT_EXPECT_EQ(test, __io_bounce_iova_link(t->bounce, t->dev, &state,
+						    phys, SZ_4K - 512, SZ_4K,
+						    DMA_FROM_DEVICE, 0), 0);
 	dev = seen_by_device(t, state.addr);
 	KUNIT_EXPECT_EQ(test, dev[0], GUARD);
 	memset(dev, 1, SZ_4K - 512);
 	memset(dev + SZ_4K - 512, 2, 1000);
 
-	__io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, 8192 - 512,
+	__io_bounce_iova_unlink(t->bounce, t->dev, state.addr, 8192 - 512,
 				DMA_FROM_DEVICE, 0);
-	__io_bounce_iova_free(t->bounce, t->dev, &state);
+	__io_bounce_iova_free(t->bounce, state.addr);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + 2 * SZ_4K + 512, 1,
 					   SZ_4K - 512));
 	KUNIT_EXPECT_EQ(test, t->pages[2 * SZ_4K + 511], GUARD);
@@ -413,26 +413,26 @@ static void bounce_iova_errors(struct kunit *test)
 	need_limit(test, SZ_8K);
 	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
 	/* Not where a granule starts; beyond the end */
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
-						  phys, 100, 100,
-						  DMA_FROM_DEVICE, 0), -EINVAL);
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
-						  phys, SZ_8K, SZ_4K,
-						  DMA_FROM_DEVICE, 0), -EINVAL);
+	KUNIT_EXPECT_EQ(test, __io_bounce_iova_link(t->bounce, t->dev, &state,
+						    phys, 100, 100,
+						    DMA_FROM_DEVICE, 0), -EINVAL);
+	KUNIT_EXPECT_EQ(test, __io_bounce_iova_link(t->bounce, t->dev, &state,
+						    phys, SZ_8K, SZ_4K,
+						    DMA_FROM_DEVICE, 0), -EINVAL);
 	/* What was never linked is not copied anywhere. */
-	__io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_8K,
+	__io_bounce_iova_unlink(t->bounce, t->dev, state.addr, SZ_8K,
 				DMA_FROM_DEVICE, 0);
-	__io_bounce_iova_free(t->bounce, t->dev, &state);
+	__io_bounce_iova_free(t->bounce, state.addr);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, GUARD, 4 * SZ_4K));
 
 	/* A state that began the ordinary way does not move. */
 	state = (struct dma_iova_state) { .addr = SZ_1M, .__size = SZ_8K };
-	KUNIT_EXPECT_FALSE(test, __io_bounce_iova_start(t->bounce, t->dev,
-							&state, phys, SZ_4K,
-							DMA_FROM_DEVICE, 0));
-	KUNIT_EXPECT_FALSE(test, __io_bounce_iova_start(t->bounce, t->dev,
-							&state, phys, 0,
-							DMA_FROM_DEVICE, 0));
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_move(t->bounce, t->dev, &state,
+						  phys, SZ_4K, DMA_FROM_DEVICE,
+						  0), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_move(t->bounce, t->dev, &state,
+						  phys, 0, DMA_FROM_DEVICE, 0),
+			0);
 	KUNIT_EXPECT_EQ(test, state.addr, SZ_1M);
 	KUNIT_EXPECT_EQ(test, dma_iova_size(&state), SZ_8K);
 }

@@ -52,19 +52,27 @@ static void manager_test_exit(struct kunit *test)
 	fake_domain_destroy(t->fake);
 }
 
+/* 0, or -1 - why there is none */
+static int get_or_why(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
+		      size_t size, u64 dma_limit, struct io_buffer *buf)
+{
+	return io_buffer_get(mgr, perm, size, dma_limit, buf) ?
+	       0 : -1 - (int)io_buffer_why(mgr, perm, size, dma_limit);
+}
+
 /* Miss, let the worker run, and try again. */
 static int want_and_get(struct kunit *test, enum io_buffer_perm perm,
 			size_t size, const struct io_buffer_limits *limits,
 			struct io_buffer *buf)
 {
 	struct manager_test *t = test->priv;
-	int ret = io_buffer_get(t->mgr, perm, size, limits->dma_limit, buf);
+	int ret = get_or_why(t->mgr, perm, size, limits->dma_limit, buf);
 
 	if (!ret)
 		return 0;
 	io_buffer_want(t->mgr, perm, size, limits);
 	flush_work(&t->mgr->work);
-	return io_buffer_get(t->mgr, perm, size, limits->dma_limit, buf);
+	return get_or_why(t->mgr, perm, size, limits->dma_limit, buf);
 }
 
 static void manager_takes_nothing_before_the_first_miss(struct kunit *test)
@@ -77,8 +85,8 @@ static void manager_takes_nothing_before_the_first_miss(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
 	KUNIT_EXPECT_FALSE(test, io_buffer_owns(t->mgr, 0));
 	KUNIT_EXPECT_FALSE(test, io_buffer_owns(t->mgr, SZ_4K));
-	KUNIT_EXPECT_EQ(test, io_buffer_get(t->mgr, IO_BUFFER_READ, 1,
-					    DMA_BIT_MASK(64), &buf),
+	KUNIT_EXPECT_EQ(test, get_or_why(t->mgr, IO_BUFFER_READ, 1,
+					 DMA_BIT_MASK(64), &buf),
 			-1 - IO_BUFFER_MISS_COLD);
 	KUNIT_EXPECT_EQ(test, t->fake->maps, 0);
 }
@@ -186,8 +194,8 @@ static void manager_window_fits_the_mask(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, IS_ALIGNED(t->mgr->base, t->mgr->size));
 
 	/* A device that sees less of the address space must go without. */
-	KUNIT_EXPECT_EQ(test, io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K,
-					    DMA_BIT_MASK(20), &buf),
+	KUNIT_EXPECT_EQ(test, get_or_why(t->mgr, IO_BUFFER_READ, SZ_4K,
+					 DMA_BIT_MASK(20), &buf),
 			-1 - IO_BUFFER_MISS_MASK);
 }
 
@@ -205,6 +213,88 @@ static void manager_high_window_without_32bit_workaround(struct kunit *test)
 	KUNIT_EXPECT_GT(test, t->mgr->base, DMA_BIT_MASK(32));
 }
 
+/* The highest address is the one that means "error". */
+static void manager_window_spares_the_error_address(struct kunit *test)
+{
+	struct io_buffer_limits limits = limits_64;
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	limits.prefer_32bit = false;
+	manager_start(test, SZ_64M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits, &buf), 0);
+	KUNIT_EXPECT_FALSE(test, io_buffer_owns(t->mgr, DMA_MAPPING_ERROR));
+}
+
+/* Let the period that is watched end. */
+static void age(struct manager_test *t)
+{
+	mod_delayed_work(system_dfl_wq, &t->mgr->age_work, 0);
+	flush_delayed_work(&t->mgr->age_work);
+}
+
+static void manager_gives_back_what_is_idle(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer busy, idle;
+	unsigned int syncs;
+
+	manager_start(test, SZ_64M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &busy), 0);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_WRITE, SZ_4K,
+					   &limits_64, &idle), 0);
+	io_buffer_pool_put(&idle);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_128K);
+
+	/* Both were used in the first period. */
+	age(t);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_128K);
+	syncs = t->fake->syncs;
+	age(t);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
+	KUNIT_EXPECT_EQ(test, t->fake->mapped, SZ_64K);
+	KUNIT_EXPECT_EQ(test, t->fake->syncs, syncs + 1);
+	KUNIT_EXPECT_NULL(test, rcu_access_pointer(t->mgr->pools[IO_BUFFER_WRITE][0]));
+	KUNIT_EXPECT_TRUE(test, delayed_work_pending(&t->mgr->age_work));
+
+	io_buffer_pool_put(&busy);
+	age(t);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
+	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 0);
+	KUNIT_EXPECT_NULL(test, t->mgr->regions);
+	/* Nothing left to watch */
+	KUNIT_EXPECT_FALSE(test, delayed_work_pending(&t->mgr->age_work));
+	KUNIT_EXPECT_FALSE(test, io_buffer_find(t->mgr, t->mgr->base, &idle));
+
+	/* And from the beginning. */
+	KUNIT_EXPECT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &busy), 0);
+}
+
+/* A pool that has taken all of the budget, and no use for it, does not keep it. */
+static void manager_budget_goes_where_it_is_used(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_64K);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+	KUNIT_EXPECT_NE(test, want_and_get(test, IO_BUFFER_WRITE, SZ_4K,
+					   &limits_64, &buf), 0);
+	age(t);
+	/* Still in use */
+	KUNIT_EXPECT_NE(test, want_and_get(test, IO_BUFFER_WRITE, SZ_4K,
+					   &limits_64, &buf), 0);
+	io_buffer_pool_put(&buf);
+	age(t);
+	KUNIT_EXPECT_EQ(test, want_and_get(test, IO_BUFFER_WRITE, SZ_4K,
+					   &limits_64, &buf), 0);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
+}
+
 static void manager_refuses_what_is_too_large(struct kunit *test)
 {
 	struct manager_test *t = test->priv;
@@ -214,9 +304,9 @@ static void manager_refuses_what_is_too_large(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ,
 					   IO_BUFFER_MAX_SLOT, &limits_64,
 					   &buf), 0);
-	KUNIT_EXPECT_EQ(test, io_buffer_get(t->mgr, IO_BUFFER_READ,
-					    IO_BUFFER_MAX_SLOT + 1,
-					    DMA_BIT_MASK(64), &buf),
+	KUNIT_EXPECT_EQ(test, get_or_why(t->mgr, IO_BUFFER_READ,
+					 IO_BUFFER_MAX_SLOT + 1,
+					 DMA_BIT_MASK(64), &buf),
 			-1 - IO_BUFFER_MISS_SIZE);
 }
 
@@ -240,8 +330,8 @@ static void manager_chunks_double(struct kunit *test)
 		before = t->mgr->memory;
 		expect = min(expect * 2, SZ_2M);
 		/* Take what is left of this chunk, so that the next is due. */
-		while (!io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_16K,
-				      DMA_BIT_MASK(64), &buf))
+		while (!get_or_why(t->mgr, IO_BUFFER_READ, SZ_16K,
+				   DMA_BIT_MASK(64), &buf))
 			;
 	}
 }
@@ -308,6 +398,9 @@ static struct kunit_case manager_cases[] = {
 	KUNIT_CASE(manager_permissions_are_apart),
 	KUNIT_CASE_PARAM(manager_window_fits_the_mask, mask_gen_params),
 	KUNIT_CASE(manager_high_window_without_32bit_workaround),
+	KUNIT_CASE(manager_window_spares_the_error_address),
+	KUNIT_CASE(manager_gives_back_what_is_idle),
+	KUNIT_CASE(manager_budget_goes_where_it_is_used),
 	KUNIT_CASE(manager_refuses_what_is_too_large),
 	KUNIT_CASE(manager_chunks_double),
 	KUNIT_CASE(manager_keeps_to_the_budget),

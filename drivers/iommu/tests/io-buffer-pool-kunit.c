@@ -54,13 +54,25 @@ static struct io_buffer_chunk *add_chunk(struct kunit *test, dma_addr_t iova,
 	return chunk;
 }
 
+static bool get(struct io_buffer_pool *pool, struct io_buffer *buf)
+{
+	guard(preempt)();
+	return io_buffer_pool_get(pool, buf);
+}
+
+static unsigned int used(struct io_buffer_pool *pool)
+{
+	guard(preempt)();
+	return io_buffer_pool_used(pool);
+}
+
 static void pool_empty(struct kunit *test)
 {
 	struct pool_test *t = test->priv;
 	struct io_buffer buf;
 
-	KUNIT_EXPECT_FALSE(test, io_buffer_pool_get(t->pool, &buf));
-	KUNIT_EXPECT_EQ(test, io_buffer_pool_used(t->pool), 0);
+	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
+	KUNIT_EXPECT_EQ(test, used(t->pool), 0);
 	KUNIT_EXPECT_EQ(test, t->fake->maps, 0);
 }
 
@@ -102,7 +114,7 @@ static void pool_hands_out_each_slot_once(struct kunit *test)
 	for (i = 0; i < 24; i++) {
 		unsigned int nr;
 
-		KUNIT_ASSERT_TRUE(test, io_buffer_pool_get(t->pool, &buf));
+		KUNIT_ASSERT_TRUE(test, get(t->pool, &buf));
 		KUNIT_EXPECT_TRUE(test, IS_ALIGNED(io_buffer_iova(&buf), SZ_8K));
 		KUNIT_EXPECT_PTR_EQ(test, io_buffer_vaddr(&buf),
 				    fake_domain_vaddr(t->fake,
@@ -111,14 +123,14 @@ static void pool_hands_out_each_slot_once(struct kunit *test)
 		KUNIT_EXPECT_FALSE(test, test_and_set_bit(nr, seen));
 	}
 	KUNIT_EXPECT_TRUE(test, bitmap_full(seen, 24));
-	KUNIT_EXPECT_EQ(test, io_buffer_pool_used(t->pool), 24);
-	KUNIT_EXPECT_FALSE(test, io_buffer_pool_get(t->pool, &buf));
+	KUNIT_EXPECT_EQ(test, used(t->pool), 24);
+	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
 
 	/* buf still is the last one handed out */
 	io_buffer_pool_put(&buf);
-	KUNIT_EXPECT_EQ(test, io_buffer_pool_used(t->pool), 23);
-	KUNIT_EXPECT_TRUE(test, io_buffer_pool_get(t->pool, &buf));
-	KUNIT_EXPECT_FALSE(test, io_buffer_pool_get(t->pool, &buf));
+	KUNIT_EXPECT_EQ(test, used(t->pool), 23);
+	KUNIT_EXPECT_TRUE(test, get(t->pool, &buf));
+	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
 }
 
 static void pool_prefers_old_chunks(struct kunit *test)
@@ -130,10 +142,73 @@ static void pool_prefers_old_chunks(struct kunit *test)
 	add_chunk(test, BASE, SZ_64K);
 	add_chunk(test, BASE + SZ_2M, SZ_128K);
 	for (i = 0; i < 100; i++) {
-		KUNIT_ASSERT_TRUE(test, io_buffer_pool_get(t->pool, &buf));
+		KUNIT_ASSERT_TRUE(test, get(t->pool, &buf));
 		KUNIT_EXPECT_EQ(test, buf.chunk->index, 0);
 		io_buffer_pool_put(&buf);
 	}
+}
+
+/* Only when nothing is in use, and then for good. */
+static void pool_retires_idle_chunks(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	struct io_buffer_chunk *old, *young;
+	struct io_buffer bufs[24], buf;
+	unsigned int i;
+
+	old = add_chunk(test, BASE, SZ_64K);
+	young = add_chunk(test, BASE + SZ_2M, SZ_128K);
+	for (i = 0; i < 24; i++)
+		KUNIT_ASSERT_TRUE(test, get(t->pool, &bufs[i]));
+	KUNIT_ASSERT_PTR_EQ(test, bufs[0].chunk, old);
+	KUNIT_ASSERT_PTR_EQ(test, bufs[23].chunk, young);
+	for (i = 1; i < 23; i++) {
+		io_buffer_pool_put(&bufs[i]);
+		KUNIT_EXPECT_FALSE(test, io_buffer_chunk_retire(old));
+		KUNIT_EXPECT_FALSE(test, io_buffer_chunk_retire(young));
+	}
+	io_buffer_pool_put(&bufs[0]);
+	io_buffer_pool_put(&bufs[23]);
+	KUNIT_EXPECT_EQ(test, used(t->pool), 0);
+
+	/* The attempts have left all slots free. */
+	for (i = 0; i < 24; i++)
+		KUNIT_ASSERT_TRUE(test, get(t->pool, &bufs[i]));
+	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
+	for (i = 0; i < 24; i++)
+		io_buffer_pool_put(&bufs[i]);
+
+	KUNIT_ASSERT_TRUE(test, io_buffer_chunk_retire(old));
+	io_buffer_chunk_destroy(old);
+	KUNIT_EXPECT_EQ(test, t->fake->mapped, SZ_128K);
+	for (i = 0; i < 16; i++) {
+		KUNIT_ASSERT_TRUE(test, get(t->pool, &bufs[i]));
+		KUNIT_EXPECT_PTR_EQ(test, bufs[i].chunk, young);
+	}
+	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
+
+	/* A new one takes its place. */
+	old = add_chunk(test, BASE, SZ_64K);
+	KUNIT_EXPECT_EQ(test, old->index, 0);
+	for (i = 0; i < 8; i++)
+		KUNIT_EXPECT_TRUE(test, get(t->pool, &buf));
+	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
+}
+
+static void pool_knows_what_was_touched(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	struct io_buffer_chunk *chunk = add_chunk(test, BASE, SZ_64K);
+	struct io_buffer buf;
+
+	KUNIT_EXPECT_TRUE(test, chunk->touched);
+	io_buffer_pool_age(t->pool);
+	KUNIT_EXPECT_FALSE(test, chunk->touched);
+	KUNIT_ASSERT_TRUE(test, get(t->pool, &buf));
+	KUNIT_EXPECT_TRUE(test, chunk->touched);
+	io_buffer_pool_put(&buf);
+	io_buffer_pool_age(t->pool);
+	KUNIT_EXPECT_FALSE(test, chunk->touched);
 }
 
 static void pool_survives_a_refusing_iommu(struct kunit *test)
@@ -144,23 +219,23 @@ static void pool_survives_a_refusing_iommu(struct kunit *test)
 	t->fake->fail_map = true;
 	KUNIT_EXPECT_NULL(test, io_buffer_chunk_create(t->pool, BASE, SZ_64K,
 						       GFP_KERNEL));
-	KUNIT_EXPECT_FALSE(test, io_buffer_pool_get(t->pool, &buf));
+	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
 	t->fake->fail_map = false;
 	add_chunk(test, BASE, SZ_64K);
-	KUNIT_EXPECT_TRUE(test, io_buffer_pool_get(t->pool, &buf));
+	KUNIT_EXPECT_TRUE(test, get(t->pool, &buf));
 }
 
 #define STRESS_THREADS	4
 #define STRESS_ROUNDS	20000
-#define STRESS_HELD	3
+#define STRESS_HELD	4
 
 /*
- * Threads that together want a little more than there is: no slot may ever
+ * Threads that together now and then want more than there is: no slot may ever
  * have two owners, and none may be lost.
  */
 struct stress {
 	struct io_buffer_pool *pool;
-	atomic_t owners[16];
+	atomic_t owners[24];
 	atomic_t clashes;
 	atomic_t hits;
 	atomic_t running;
@@ -171,7 +246,7 @@ static bool stress_take(struct stress *s, struct io_buffer *buf)
 {
 	unsigned int nr;
 
-	if (!io_buffer_pool_get(s->pool, buf))
+	if (!get(s->pool, buf))
 		return false;
 	nr = buf->nr + buf->chunk->index * 8;
 	if (atomic_inc_return(&s->owners[nr]) != 1)
@@ -216,24 +291,35 @@ static void pool_stress(struct kunit *test)
 	struct pool_test *t = test->priv;
 	struct stress *s = kunit_kzalloc(test, sizeof(*s), GFP_KERNEL);
 	struct io_buffer buf;
-	unsigned int i;
+	struct io_buffer_chunk *chunk;
+	unsigned int i, retired = 0;
 
 	KUNIT_ASSERT_NOT_NULL(test, s);
 	add_chunk(test, BASE, SZ_64K);
+	chunk = add_chunk(test, BASE + SZ_2M, SZ_64K);
 	s->pool = t->pool;
 	init_completion(&s->done);
 	atomic_set(&s->running, STRESS_THREADS);
 	for (i = 0; i < STRESS_THREADS; i++)
 		KUNIT_ASSERT_FALSE(test, IS_ERR(kthread_run(stress_thread, s,
 							    "pool/%u", i)));
-	wait_for_completion(&s->done);
+	/* Meanwhile the second chunk comes and goes. */
+	while (!try_wait_for_completion(&s->done)) {
+		if (io_buffer_chunk_retire(chunk)) {
+			io_buffer_chunk_destroy(chunk);
+			retired++;
+			chunk = add_chunk(test, BASE + SZ_2M, SZ_64K);
+		}
+		cond_resched();
+	}
 
+	KUNIT_EXPECT_GT(test, retired, 0);
 	KUNIT_EXPECT_EQ(test, atomic_read(&s->clashes), 0);
 	KUNIT_EXPECT_GT(test, atomic_read(&s->hits), STRESS_ROUNDS);
-	KUNIT_EXPECT_EQ(test, io_buffer_pool_used(t->pool), 0);
+	KUNIT_EXPECT_EQ(test, used(t->pool), 0);
 	/* The mark "full" must not have stuck to the chunk. */
-	for (i = 0; i < 8; i++)
-		KUNIT_EXPECT_TRUE(test, io_buffer_pool_get(t->pool, &buf));
+	for (i = 0; i < 16; i++)
+		KUNIT_EXPECT_TRUE(test, get(t->pool, &buf));
 }
 
 static struct kunit_case pool_cases[] = {
@@ -242,6 +328,8 @@ static struct kunit_case pool_cases[] = {
 	KUNIT_CASE(pool_unmap_syncs),
 	KUNIT_CASE(pool_hands_out_each_slot_once),
 	KUNIT_CASE(pool_prefers_old_chunks),
+	KUNIT_CASE(pool_retires_idle_chunks),
+	KUNIT_CASE(pool_knows_what_was_touched),
 	KUNIT_CASE(pool_survives_a_refusing_iommu),
 	KUNIT_CASE_SLOW(pool_stress),
 	{}
