@@ -5,6 +5,7 @@
 
 #include <kunit/test.h>
 #include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/kthread.h>
 #include <linux/prandom.h>
 #include <linux/sizes.h>
@@ -227,6 +228,7 @@ static void pool_survives_a_refusing_iommu(struct kunit *test)
 
 #define STRESS_THREADS	4
 #define STRESS_ROUNDS	20000
+#define STRESS_BURST	1000
 #define STRESS_HELD	4
 
 /*
@@ -275,8 +277,12 @@ static int stress_thread(void *data)
 			nr_held++;
 		else if (nr_held)
 			stress_give(s, &held[--nr_held]);
-		if (!(i & 63))
-			cond_resched();
+		if (i % STRESS_BURST)
+			continue;
+		/* Now and then nothing is in use. */
+		while (nr_held)
+			stress_give(s, &held[--nr_held]);
+		msleep(1);
 	}
 	while (nr_held)
 		stress_give(s, &held[--nr_held]);

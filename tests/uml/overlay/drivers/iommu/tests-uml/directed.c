@@ -11,6 +11,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/hmm-dma.h>
 #include <linux/iommu.h>
+#include <linux/kthread.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/random.h>
@@ -19,6 +20,7 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/vmstat.h>
+#include <linux/workqueue.h>
 
 #include "mock-iommu.h"
 #include "model.h"
@@ -739,11 +741,43 @@ static void random_traffic_failing_iommu(struct kunit *test)
 	random_run(test, 5);
 }
 
+/* Pools shrink to what is in use, over and over, and must grow again. */
+static int press(void *unused)
+{
+	while (!kthread_should_stop()) {
+		drop_slab();
+		msleep(1);
+	}
+	return 0;
+}
+
+static void random_traffic_under_pressure(struct kunit *test)
+{
+	struct task_struct *presser = kthread_run(press, NULL, "press");
+
+	KUNIT_ASSERT_FALSE(test, IS_ERR(presser));
+	random_run(test, 0);
+	kthread_stop(presser);
+}
+
 /* The end of domains. */
+
+static long drain(void *unused)
+{
+	drain_local_pages(NULL);
+	return 0;
+}
 
 /* Free, or in caches of slab, where KASAN keeps what was freed. */
 static unsigned long pages_at_rest(void)
 {
+	int cpu;
+
+	/* Some of it is freed by work queues, by RCU, to lists of one CPU. */
+	msleep(100);
+	rcu_barrier();
+	for_each_online_cpu(cpu)
+		work_on_cpu(cpu, drain, NULL);
 	return global_zone_page_state(NR_FREE_PAGES) +
 	       global_node_page_state_pages(NR_SLAB_RECLAIMABLE_B) +
 	       global_node_page_state_pages(NR_SLAB_UNRECLAIMABLE_B);
@@ -761,10 +795,8 @@ static void domains_come_and_go(struct kunit *test)
 		mock_devices_del();
 		KUNIT_ASSERT_EQ(test, mock_pages_mapped(), 0);
 		/* The first rounds fill the caches of everybody. */
-		if (i == warm) {
-			msleep(100);
+		if (i == warm)
 			before = pages_at_rest();
-		}
 		KUNIT_ASSERT_EQ(test, mock_devices_add(), 0);
 		for (id = 0; id < MOCK_NR_PROFILES; id++) {
 			f = fixture(test, id);
@@ -776,8 +808,6 @@ static void domains_come_and_go(struct kunit *test)
 		msleep(i % 3 * 20);
 	}
 	mock_devices_del();
-	/* Some of it is freed by RCU and by work queues. */
-	msleep(100);
 	after = pages_at_rest();
 	kunit_info(test, "pages at rest: %lu, then %lu\n", before, after);
 	/* Less than the smallest chunk in each round on one of the devices. */
@@ -825,6 +855,7 @@ static struct kunit_case model_cases[] = {
 	KUNIT_CASE(iommu_is_left_alone),
 	KUNIT_CASE_PARAM(random_traffic, profile_gen_params),
 	KUNIT_CASE_PARAM(random_traffic_failing_iommu, profile_gen_params),
+	KUNIT_CASE_PARAM(random_traffic_under_pressure, profile_gen_params),
 	KUNIT_CASE(domains_come_and_go),
 	KUNIT_CASE(all_is_unmapped_at_the_end),
 	{}
