@@ -12,6 +12,9 @@ export LINUX BRANCH BASE
 X86 := configs/x86_64.config
 
 ##@ To try it
+# Said at the start of what ends in a kernel build, not after a download.
+run test test-% check kernel debug: export BUILDS_KERNEL = 1
+
 run: deps kernel ## boot the built kernel under each IOMMU mode, verify I/O, measure: build/run
 	scripts/run
 test: deps ## everything that proves it; the last line is the result
@@ -26,7 +29,7 @@ deps: ## install, or name, the packages this needs
 	scripts/deps
 fetch: ## the pinned kernel, unpacked: build/pristine (or from LINUX=<tree or tarball>)
 	scripts/fetch
-tree: fetch ## that kernel with the series on it: build/linux
+tree: need fetch ## that kernel with the series on it: build/linux
 	scripts/tree
 kernel: tree ## build/bzImage
 	scripts/kernel x86 build/linux $(X86)
@@ -34,20 +37,25 @@ debug: tree ## the same with everything that finds bugs: build/debug
 	scripts/kernel debug build/linux $(X86) configs/debug.config
 
 ##@ To mail it
-series: fetch ## the patches: build/series
+series: need fetch ## the patches: build/series
 	scripts/series
-branch: ## the series on a new branch of your clone: LINUX=<git tree> [BRANCH=] [BASE=]
+branch: need ## the series on a new branch of your clone: LINUX=<git tree> [BRANCH=] [BASE=]
 	scripts/branch
-refresh: ## an edited branch back into files and series/: [LINUX=<git tree>] [BRANCH=] [BASE=]
+refresh: need ## an edited branch back into files and series/: [LINUX=<git tree>] [BRANCH=] [BASE=]
 	scripts/refresh
 
 ##@ Other
-clean: ## drop what was built, keep what was fetched
-	[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name pristine -exec rm -rf {} +
+clean: ## drop what was built, keep what was fetched or somebody's work
+	[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name pristine ! -name 'series-repo*' \
+		! -name 'refresh-old*' ! -name tree-edits -exec rm -rf {} +
 distclean: ## drop all of build/
 	rm -rf build
 help: ## this list
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } \
 		/^[a-z%-]+:.*## / { sub(/test-%/, "test-SUITE", $$1); printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
-.PHONY: run test check deps fetch tree kernel debug series branch refresh clean distclean help
+need:
+	@for tool in git python3; do command -v $$tool >/dev/null || \
+		{ echo "$$tool is missing: 'make deps' installs or names what is needed" >&2; exit 1; }; done
+
+.PHONY: need run test check deps fetch tree kernel debug series branch refresh clean distclean help

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0
 # Shared by the shell scripts here. Sourced, never run.
 # shellcheck shell=bash
 
@@ -8,8 +9,14 @@ ME=${0##*/}
 die() { printf '%s: error: %s\n' "$ME" "$*" >&2; exit 1; }
 note() { printf '%s: %s\n' "$ME" "$*"; }
 
-# The comment block at the top of a script is its manual: "-h" prints it.
-usage() { sed -n '2,/^[^#]/{/^[^#]/!s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
+# The comment block at the top of a script, less the licence, is its manual: "-h"
+# prints it.
+usage() { sed -n '2,/^[^#]/{/SPDX-License/d;/^[^#]/!s/^# \{0,1\}//p}' "$0"; exit "${1:-0}"; }
+
+# BUILDS_KERNEL is set where a kernel is going to be built, at the latest by what builds it.
+case ${BUILDS_KERNEL:+$ROOT} in
+*[[:space:]:]*) die "kbuild cannot work below a path with a blank or a colon in it: $ROOT" ;;
+esac
 
 # What every kernel make gets, of the configuration as of the build: a compiler
 # that changes between two of them would make the tools of kbuild new each time.
@@ -58,7 +65,8 @@ watch_job() {
 
 # One at a time: two people (or a suite and a person) may share a checkout.
 lock() {
-	mkdir -p "$BUILD"
+	mkdir -p "$BUILD" 2>/dev/null && { : >>"$BUILD/.lock-$1"; } 2>/dev/null ||
+		die "cannot write to $BUILD"
 	exec {LOCK_FD}>"$BUILD/.lock-$1"
 	flock -n "$LOCK_FD" && return
 	note "waiting for another $1 to finish"

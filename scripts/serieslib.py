@@ -10,6 +10,7 @@ state   what one tree differs in from the base: {path: File, or None for "delete
 """
 import difflib
 import fcntl
+import hashlib
 import os
 import re
 import shutil
@@ -60,6 +61,22 @@ def write_file(path, file):
         f.write(file.data)
     os.chmod(temp, file.mode)
     os.rename(temp, path)
+
+
+def read_text(path):
+    with open(path, encoding="utf-8") as f:
+        try:
+            return f.read()
+        except UnicodeDecodeError:
+            raise SeriesError(f"{path}: is not UTF-8") from None
+
+
+def numbered(path):
+    """The first of path-1, path-2, ... that is not there yet."""
+    number = 1
+    while os.path.lexists(f"{path}-{number}"):
+        number += 1
+    return f"{path}-{number}"
 
 
 class DirBase:
@@ -120,7 +137,10 @@ def git(repo, *args, text=True, data=None, env=None, check=True):
         raise SeriesError(f"git {args[0]} in {repo}: {error}")
     if not check and run.returncode:
         return None
-    return run.stdout.decode() if text else run.stdout
+    try:
+        return run.stdout.decode() if text else run.stdout
+    except UnicodeDecodeError:
+        raise SeriesError(f"git {' '.join(args)} in {repo}: what it says is not UTF-8") from None
 
 
 def identity():
@@ -192,12 +212,6 @@ class Entry:
     def message(self):
         return self.subject + ("\n\n" + self.body if self.body else "") + "\n"
 
-    def text(self):
-        body = f"Subject: {self.subject}\n\n" + (self.body + "\n" if self.body else "")
-        if self.adds:
-            body += ("\n" if self.body else "") + "".join(f"Adds: {a}\n" for a in self.adds)
-        return body + "---\n" + "".join(self.files[f] for f in sorted(self.files))
-
 
 def load_series(root=ROOT):
     """The cover letter as (subject, body), and the entries in order."""
@@ -212,8 +226,7 @@ def load_series(root=ROOT):
     for number, name in enumerate((n for n in names if n != COVER), 1):
         if int(name[:4]) != number:
             raise SeriesError(f"series/{name}: expected number {number:04d} here")
-        with open(os.path.join(folder, name), encoding="utf-8") as f:
-            entries.append(Entry(f"series/{name}", f.read()))
+        entries.append(Entry(f"series/{name}", read_text(os.path.join(folder, name))))
     return load_cover(folder), entries
 
 
@@ -221,8 +234,7 @@ def load_cover(folder):
     path = os.path.join(folder, COVER)
     if not os.path.exists(path):
         raise SeriesError(f"there is no series/{COVER}")
-    with open(path, encoding="utf-8") as f:
-        first, _, body = f.read().partition("\n")
+    first, _, body = read_text(path).partition("\n")
     if not re.match(r"Subject: *\S", first):
         raise SeriesError(f"series/{COVER}: no subject (the first line must be 'Subject: ...')")
     for number, line in enumerate(body.split("\n"), 2):
@@ -310,6 +322,28 @@ def first_difference(want, got):
 # ---- putting a state on disk
 
 MANIFEST = ".series-tree"       # the paths that may differ from pristine, one a line
+SUMS = ".series-sums"           # what was last written to each of them, as sha256sum has it
+
+
+def digest(file):
+    return hashlib.sha256(file.data).hexdigest()
+
+
+def keep_edits(target, state):
+    """Somebody may have edited the tree instead of the project; that is not ours to drop."""
+    try:
+        sums = dict(reversed(line.split("  ", 1)) for line in read_text(os.path.join(target, SUMS)).splitlines())
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    kept = None
+    for path, sum_ in sums.items():
+        file = read_file(os.path.join(target, path))
+        if file is None or digest(file) == sum_ or file == state.get(path):
+            continue
+        kept = kept or numbered(os.path.join(BUILD, "tree-edits", os.path.basename(target)))
+        write_file(os.path.join(kept, path), file)
+        print(f"{os.path.basename(sys.argv[0])}: {path} was edited in {os.path.relpath(target)}, where it is "
+              f"replaced; a copy is in {os.path.relpath(kept)}")
 
 
 def sync_tree(target, source, state):
@@ -318,8 +352,8 @@ def sync_tree(target, source, state):
     The first copy is made of hard links. Later only files whose content differs
     are replaced, so that a build beside the tree rebuilds no more than it must.
     """
-    with open(os.path.join(source, ".fetched"), encoding="utf-8") as f:
-        stamp = f.read()
+    stamp = read_text(os.path.join(source, ".fetched"))
+    keep_edits(target, state)
     old = set()
     try:
         with open(os.path.join(target, MANIFEST), encoding="utf-8") as f:
@@ -342,9 +376,11 @@ def sync_tree(target, source, state):
     with open(temp, "w", encoding="utf-8") as f:
         f.write("from " + stamp.replace("\n", " ") + "\n" + "".join(p + "\n" for p in sorted(old | set(state))))
     os.rename(temp, os.path.join(target, MANIFEST))
-    changed = []
+    changed, sums = [], ""
     for path in sorted(old | set(state)):
         want = state[path] if path in state else below.read(path)
+        if want is not None:
+            sums += f"{digest(want)}  {path}\n"
         place = os.path.join(target, path)
         if read_file(place) == want:
             continue
@@ -353,6 +389,7 @@ def sync_tree(target, source, state):
             os.unlink(place)
         else:
             write_file(place, want)
+    write_file(os.path.join(target, SUMS), File(0o644, sums.encode()))
     return changed
 
 
@@ -370,6 +407,10 @@ def main_guard(main):
     try:
         sys.exit(main())
     except SeriesError as error:
+        sys.exit(f"{me}: error: {error}")
+    except (OSError, UnicodeDecodeError, subprocess.SubprocessError) as error:
+        if getattr(error, "filename", None) == "git":
+            error = "git is missing; 'make deps' installs or names what is needed"
         sys.exit(f"{me}: error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -131,9 +131,9 @@ static u64 window_limit(const struct io_bounce *bounce, struct device *dev)
 static __always_inline enum io_buffer_perm
 dir_to_perm(enum dma_data_direction dir)
 {
-	static_assert((int)IO_BUFFER_READ_WRITE == DMA_BIDIRECTIONAL &&
-		      (int)IO_BUFFER_READ == DMA_TO_DEVICE &&
-		      (int)IO_BUFFER_WRITE == DMA_FROM_DEVICE);
+	static_assert((int)IO_BUFFER_READ_WRITE - DMA_BIDIRECTIONAL == 0);
+	static_assert((int)IO_BUFFER_READ - DMA_TO_DEVICE == 0);
+	static_assert((int)IO_BUFFER_WRITE - DMA_FROM_DEVICE == 0);
 
 	return (enum io_buffer_perm)dir;
 }

@@ -135,7 +135,7 @@ struct io_buffer_manager {
 	size_t memory;
 	unsigned int nr_chunks;
 
-	struct mutex lock;
+	struct mutex lock;	/* for the set of chunks and what follows from it */
 	struct iommu_domain *domain;
 	struct iova_domain *iovad;
 	size_t memory_max;

@@ -137,6 +137,9 @@ static unsigned int choose_word_shift(unsigned int nr_slots)
 	unsigned int cpus = order_base_2(nr_cpu_ids);
 	unsigned int shift = all > cpus ? all - cpus : 0;
 
+	/* A hint has room for so many words. */
+	if (all > IO_BUFFER_HINT_SHIFT)
+		shift = max(shift, all - IO_BUFFER_HINT_SHIFT);
 	shift = clamp_t(unsigned int, shift, WORD_MIN_SHIFT,
 			ilog2(BITS_PER_LONG));
 	return min(all, shift);
@@ -162,6 +165,7 @@ static int alloc_words(struct io_buffer_chunk *chunk, gfp_t gfp, int nid)
 				    gfp, nid);
 	if (!chunk->words)
 		return -ENOMEM;
+	chunk->word_mask = nr_words(chunk) - 1;
 	for (i = 0; i < nr_words(chunk); i++)
 		chunk->words[i].used = idle_word(chunk);
 	return 0;
@@ -272,8 +276,10 @@ void io_buffer_chunk_publish(struct io_buffer_chunk *chunk)
 /* Let the first @nr words of a chunk that were claimed be used again. */
 static void unclaim(struct io_buffer_chunk *chunk, unsigned int nr)
 {
-	while (nr--)
+	while (nr--) {
+		/* Like putting slots back: pairs with io_buffer_word_get() */
 		smp_store_release(&chunk->words[nr].used, idle_word(chunk));
+	}
 	smp_mb(); /* pairs with the one in chunk_get() */
 	if (test_bit(chunk->index, chunk->pool->full))
 		io_buffer_pool_unfull(chunk->pool, chunk->index);

@@ -91,6 +91,7 @@ struct io_buffer_word {
  * @slot_shift: log2 of the bytes in a slot, as in @pool
  * @granule_shift: log2 of the bytes in a granule, as in @pool
  * @word_shift: log2 of the slots in a word
+ * @word_mask: number of the last word; there is a power of two of them
  * @touched: became some CPU's hint since io_buffer_pool_age()
  * @rcu: frees it
  * @slots: what each slot stands for
@@ -109,14 +110,15 @@ struct io_buffer_chunk {
 	u8 slot_shift;
 	u8 granule_shift;
 	u8 word_shift;
+	u8 word_mask;
 	bool touched;
 	struct rcu_head rcu;
 	struct io_buffer_slot slots[] ____cacheline_aligned_in_smp;
 };
 
 /*
- * A hint: the index of a chunk and, in the lower bits, of one of its words, of
- * which there are at most 128: 512 slots of 4 KiB in 2 MiB, four to a word.
+ * A hint: the index of a chunk and, in the lower bits, of one of its words. That
+ * is enough for 512 slots of 4 KiB in 2 MiB, four to a word.
  */
 #define IO_BUFFER_HINT_SHIFT	8
 
@@ -261,8 +263,8 @@ static __always_inline bool io_buffer_pool_get(struct io_buffer_pool *pool,
 	chunk = rcu_dereference_sched(pool->chunks[hint >>
 						   IO_BUFFER_HINT_SHIFT]);
 	if (likely(chunk)) {
-		int nr = io_buffer_word_get(chunk,
-					    hint & (BIT(IO_BUFFER_HINT_SHIFT) - 1));
+		/* It may be another chunk than the hint was given for. */
+		int nr = io_buffer_word_get(chunk, hint & chunk->word_mask);
 
 		if (likely(nr >= 0)) {
 			buf->chunk = chunk;

@@ -5,6 +5,7 @@
 
 #include <kunit/test.h>
 #include <linux/completion.h>
+#include <linux/cpumask.h>
 #include <linux/delay.h>
 #include <linux/kthread.h>
 #include <linux/prandom.h>
@@ -196,6 +197,28 @@ static void pool_retires_idle_chunks(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
 }
 
+/* A hint is not for a smaller chunk in the place of the one it was given for. */
+static void pool_hint_outlives_its_chunk(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	struct io_buffer_chunk *chunk = add_chunk(test, BASE, SZ_512K);
+	struct io_buffer buf;
+	unsigned int i;
+
+	KUNIT_ASSERT_TRUE(test, io_buffer_chunk_retire(chunk));
+	io_buffer_chunk_destroy(chunk);
+	add_chunk(test, BASE, SZ_64K);
+	/* As if all CPUs had last found something in the old one's last word */
+	for_each_possible_cpu(i)
+		WRITE_ONCE(*per_cpu_ptr(t->pool->hint, i),
+			   BIT(IO_BUFFER_HINT_SHIFT) - 1);
+	for (i = 0; i < 8; i++) {
+		KUNIT_ASSERT_TRUE(test, get(t->pool, &buf));
+		KUNIT_EXPECT_LT(test, buf.nr, 8);
+	}
+	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
+}
+
 static void pool_knows_what_was_touched(struct kunit *test)
 {
 	struct pool_test *t = test->priv;
@@ -282,7 +305,7 @@ static int stress_thread(void *data)
 		/* Now and then nothing is in use. */
 		while (nr_held)
 			stress_give(s, &held[--nr_held]);
-		msleep(1);
+		usleep_range(1000, 2000);
 	}
 	while (nr_held)
 		stress_give(s, &held[--nr_held]);
@@ -335,6 +358,7 @@ static struct kunit_case pool_cases[] = {
 	KUNIT_CASE(pool_hands_out_each_slot_once),
 	KUNIT_CASE(pool_prefers_old_chunks),
 	KUNIT_CASE(pool_retires_idle_chunks),
+	KUNIT_CASE(pool_hint_outlives_its_chunk),
 	KUNIT_CASE(pool_knows_what_was_touched),
 	KUNIT_CASE(pool_survives_a_refusing_iommu),
 	KUNIT_CASE_SLOW(pool_stress),
