@@ -21,6 +21,8 @@ test: deps ## everything that proves it; the last line is the result
 	scripts/test
 test-%: deps ## one suite of tests/suites.list
 	scripts/test $*
+bench: deps kernel ## what streaming DMA costs the CPU, in each mode and behind each IOMMU: build/bench
+	scripts/bench
 check: deps ## the quick suites, after a change
 	scripts/test --quick
 

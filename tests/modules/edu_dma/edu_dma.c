@@ -73,6 +73,12 @@ static int fail(struct edu *edu, const char *why)
 	return -EIO;
 }
 
+static int skip(struct edu *edu, const char *why)
+{
+	edu->why = why;
+	return -ENODATA;
+}
+
 static int edu_transfer(struct edu *edu, u64 src, u64 dst, size_t len, u32 cmd)
 {
 	u32 val;
@@ -394,7 +400,7 @@ static int iova_map(struct edu *edu, struct dma_iova_state *state,
 	int ret;
 
 	if (!dma_iova_try_alloc(edu->dev, state, 0, IOVA_LEN))
-		return -ENODATA;
+		return skip(edu, "no DMA IOVA API for this device");
 	while (linked < IOVA_LEN) {
 		size_t len = min_t(size_t, IOVA_LEN - linked, SZ_4K);
 
@@ -504,7 +510,7 @@ static int unmap_on_another_cpu(struct edu *edu)
 	put_cpu();
 	there = cpumask_any_but(cpu_online_mask, here);
 	if (there >= nr_cpu_ids)
-		return -ENODATA;
+		return skip(edu, "only one CPU");
 	ret = map(edu, SZ_8K, e.len, DMA_FROM_DEVICE, &e.addr);
 	if (ret)
 		return ret;
@@ -547,7 +553,7 @@ static int hmm_after_bounces(struct edu *edu)
 
 	/* HMM wants devices without address limits. */
 	if (dma_addressing_limited(edu->dev))
-		return -ENODATA;
+		return skip(edu, "HMM wants devices that reach all memory");
 	if (hmm_dma_map_alloc(edu->dev, &map, 16, PAGE_SIZE))
 		return fail(edu, "HMM refuses the device");
 	hmm_dma_map_free(edu->dev, &map);
@@ -556,7 +562,7 @@ static int hmm_after_bounces(struct edu *edu)
 #else
 static int hmm_after_bounces(struct edu *edu)
 {
-	return -ENODATA;
+	return skip(edu, "this kernel has no HMM_MIRROR");
 }
 #endif
 
@@ -592,8 +598,10 @@ static bool run_one(struct edu *edu, unsigned int nr, const char *round,
 	ret = test->run(edu);
 	if (ret && ret != -ENODATA)
 		pr_info("# %s\n", edu->why);
-	pr_info("%sok %u - edu: %s, %s%s\n", ret && ret != -ENODATA ? "not " : "",
-		nr, test->name, round, ret == -ENODATA ? " # SKIP" : "");
+	pr_info("%sok %u - edu: %s, %s%s%s\n",
+		ret && ret != -ENODATA ? "not " : "", nr, test->name, round,
+		ret == -ENODATA ? " # SKIP " : "",
+		ret == -ENODATA ? edu->why : "");
 	return !ret || ret == -ENODATA;
 }
 
