@@ -73,6 +73,18 @@ lock() {
 	flock "$LOCK_FD"
 }
 
+# apt with nothing of the machine's state but its network and key settings; what it
+# needs lies in $WORK/apt.
+private_apt() {
+	local tool=$1
+	shift
+	"$tool" -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$WORK/apt/parts" \
+		-o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null \
+		-o Dir::State="$WORK/apt/state" -o Dir::State::status=/var/lib/dpkg/status \
+		-o Dir::Cache="$WORK/apt/cache" -o APT::Sandbox::User="$(id -un)" \
+		-o Acquire::Languages=none -o Acquire::Retries=3 -qq "$@"
+}
+
 # kernel_version TREE: "7.3.4" as the tree's own Makefile says it, or nothing.
 kernel_version() {
 	[ -f "$1/Makefile" ] || return 0
