@@ -68,6 +68,8 @@ static int stats_show(struct seq_file *m, void *v)
 	seq_printf(m, "memory %zu\n", READ_ONCE(mgr->memory));
 	seq_printf(m, "memory_max %zu\n", mgr->memory_max);
 	seq_printf(m, "chunks %u\n", READ_ONCE(mgr->nr_chunks));
+	seq_printf(m, "chunks_grown %lu\n", READ_ONCE(mgr->grown));
+	seq_printf(m, "chunks_returned %lu\n", READ_ONCE(mgr->returned));
 	seq_printf(m, "window_size %zu\n", READ_ONCE(mgr->size));
 	seq_printf(m, "limit %zu\n", io_bounce_limit);
 	return 0;

@@ -242,6 +242,7 @@ static int grow_pool(struct io_buffer_manager *mgr, struct io_buffer_pool *pool)
 	WRITE_ONCE(mgr->regions[region], chunk);
 	WRITE_ONCE(mgr->memory, mgr->memory + size);
 	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks + 1);
+	WRITE_ONCE(mgr->grown, mgr->grown + 1);
 	io_buffer_chunk_publish(chunk);
 	queue_delayed_work(system_dfl_wq, &mgr->age_work, AGE_PERIOD);
 	return 0;
@@ -260,6 +261,7 @@ static size_t retire(struct io_buffer_manager *mgr,
 	WRITE_ONCE(mgr->regions[region], NULL);
 	WRITE_ONCE(mgr->memory, mgr->memory - size);
 	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks - 1);
+	WRITE_ONCE(mgr->returned, mgr->returned + 1);
 	io_buffer_chunk_destroy(chunk);
 	return size;
 }

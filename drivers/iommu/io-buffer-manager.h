@@ -106,6 +106,8 @@ struct io_buffer_limits {
  * @age_work: gives back what is idle
  * @memory: bytes held in chunks
  * @nr_chunks: chunks held
+ * @grown: chunks added so far
+ * @returned: chunks given back so far
  *
  * @lock: serialises changes
  * @domain: where the buffers are mapped
@@ -134,6 +136,8 @@ struct io_buffer_manager {
 	struct delayed_work age_work;
 	size_t memory;
 	unsigned int nr_chunks;
+	unsigned long grown;
+	unsigned long returned;
 
 	struct mutex lock;	/* for the set of chunks and what follows from it */
 	struct iommu_domain *domain;

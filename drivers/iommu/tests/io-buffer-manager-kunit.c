@@ -263,6 +263,8 @@ static void manager_gives_back_what_is_idle(struct kunit *test)
 	age(t);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
 	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 0);
+	KUNIT_EXPECT_EQ(test, t->mgr->grown, 2);
+	KUNIT_EXPECT_EQ(test, t->mgr->returned, 2);
 	KUNIT_EXPECT_NULL(test, t->mgr->regions);
 	/* Nothing left to watch */
 	KUNIT_EXPECT_FALSE(test, delayed_work_pending(&t->mgr->age_work));
