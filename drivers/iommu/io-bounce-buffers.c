@@ -17,7 +17,9 @@
 #include <linux/dma-map-ops.h>
 #include <linux/highmem.h>
 #include <linux/iommu.h>
+#include <linux/jiffies.h>
 #include <linux/kmsan-checks.h>
+#include <linux/pm_runtime.h>
 #include <linux/slab.h>
 
 #include "io-bounce-internal.h"
@@ -139,17 +141,7 @@ dir_to_perm(enum dma_data_direction dir)
 }
 
 /* Slots in use are counted by looking at all of them: not every time. */
-#define SAMPLE_MASK	255
-
-static __always_inline void count_sampled(struct io_bounce *bounce,
-					  enum io_bounce_counter counter)
-{
-	struct io_bounce_stats __percpu *stats = READ_ONCE(bounce->stats);
-
-	if (likely(stats) &&
-	    (this_cpu_inc_return(stats->count[counter]) & SAMPLE_MASK) == 1)
-		io_bounce_sample_use(bounce);
-}
+#define SAMPLE_PERIOD	(HZ / 10)
 
 /* Count a miss and ask for more; the first one also gets us counters. */
 static noinline void io_bounce_missed(struct io_bounce *bounce,
@@ -160,6 +152,9 @@ static noinline void io_bounce_missed(struct io_bounce *bounce,
 		.dma_limit = window_limit(bounce, dev),
 		.prefer_32bit = dev->iommu && dev->iommu->pci_32bit_workaround,
 		.prot = bounce->coherent ? IOMMU_CACHE : 0,
+		.unmap_wakes = dev->iommu && dev->iommu->iommu_dev &&
+			       dev->iommu->iommu_dev->dev &&
+			       pm_runtime_enabled(dev->iommu->iommu_dev->dev),
 		.nid = dev_to_node(dev),
 	};
 	enum io_buffer_perm perm = dir_to_perm(dir);
@@ -170,7 +165,12 @@ static noinline void io_bounce_missed(struct io_bounce *bounce,
 		atomic_long_inc(&bounce->early);
 		queue_work(system_dfl_wq, &bounce->work);
 	}
-	count_sampled(bounce, IO_BOUNCE_MISS_COLD + why);
+	io_bounce_count(bounce, IO_BOUNCE_MISS_COLD + why, 1);
+	/* This is when more is in use than ever, if it is. */
+	if (time_after_eq64(get_jiffies_64(), READ_ONCE(bounce->sample_at))) {
+		WRITE_ONCE(bounce->sample_at, get_jiffies_64() + SAMPLE_PERIOD);
+		io_bounce_sample_use(bounce);
+	}
 	if (why == IO_BUFFER_MISS_BUSY || why == IO_BUFFER_MISS_COLD)
 		io_buffer_want(&bounce->mgr, perm, size, &limits);
 }
@@ -179,7 +179,7 @@ static noinline void io_bounce_missed(struct io_bounce *bounce,
  * io_bounce_sample_use - see whether more slots are in use than ever before
  * @bounce: the bounce buffers of the domain
  *
- * Called on some of the maps, the first miss for want of a free slot included.
+ * Called on some of the misses, and when somebody looks.
  */
 void io_bounce_sample_use(struct io_bounce *bounce)
 {
@@ -202,7 +202,7 @@ static __always_inline bool get_slot(struct io_bounce *bounce,
 		return false;
 	}
 
-	count_sampled(bounce, hit);
+	io_bounce_count(bounce, hit, 1);
 	/* Coherent devices skip sync calls until told not to. */
 	dma_reset_need_sync(dev);
 	return true;

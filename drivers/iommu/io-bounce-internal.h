@@ -44,6 +44,7 @@ struct io_bounce_stats {
  * @mgr: where the buffers come from
  * @coherent: is the DMA of the devices served coherent with the CPU caches
  * @stats: counters; NULL until the first miss has woken @work
+ * @sample_at: in 64-bit jiffies: do not sample @high_water before
  * @early: misses while @stats was NULL
  * @high_water: most slots in use at once, as far as was sampled
  * @work: allocates @stats
@@ -53,6 +54,7 @@ struct io_bounce {
 	struct io_buffer_manager mgr;
 	bool coherent;
 	struct io_bounce_stats __percpu *stats;
+	u64 sample_at;
 	atomic_long_t early;
 	unsigned int high_water;
 	struct work_struct work;

@@ -40,6 +40,9 @@
  */
 #define AGE_PERIOD		(4 * HZ)
 
+/* While the machine sleeps, the IOMMU does: hands off. */
+#define AGE_WQ			system_freezable_wq
+
 /*
  * Growing must neither wait for I/O, which may be the I/O that waits for a
  * mapping, nor try hard: the alternative is an ordinary mapping.
@@ -244,7 +247,7 @@ static int grow_pool(struct io_buffer_manager *mgr, struct io_buffer_pool *pool)
 	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks + 1);
 	WRITE_ONCE(mgr->grown, mgr->grown + 1);
 	io_buffer_chunk_publish(chunk);
-	queue_delayed_work(system_dfl_wq, &mgr->age_work, AGE_PERIOD);
+	queue_delayed_work(AGE_WQ, &mgr->age_work, AGE_PERIOD);
 	return 0;
 }
 
@@ -259,10 +262,14 @@ static size_t retire(struct io_buffer_manager *mgr,
 		return 0;
 
 	WRITE_ONCE(mgr->regions[region], NULL);
+	if (!io_buffer_chunk_destroy(chunk)) {
+		/* Lost: keep the region from being used again. */
+		WRITE_ONCE(mgr->regions[region], chunk);
+		return 0;
+	}
 	WRITE_ONCE(mgr->memory, mgr->memory - size);
 	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks - 1);
 	WRITE_ONCE(mgr->returned, mgr->returned + 1);
-	io_buffer_chunk_destroy(chunk);
 	return size;
 }
 
@@ -327,7 +334,12 @@ static void io_buffer_work(struct work_struct *work)
 	guard(mutex)(&mgr->lock);
 
 	if (!mgr->size && reserve_window(mgr)) {
-		WRITE_ONCE(mgr->stopped, true);
+		if (window_size(mgr, mgr->limits.dma_limit) < WINDOW_MIN)
+			WRITE_ONCE(mgr->stopped, true);
+		retry_later(mgr);
+		WRITE_ONCE(mgr->wanted, 0);
+		/* The next miss says what its device can address. */
+		clear_bit_unlock(0, &mgr->asked);
 		return;
 	}
 
@@ -382,9 +394,13 @@ static void io_buffer_age_work(struct work_struct *work)
 			     age_work);
 	unsigned int perm, class;
 
+	/* Devices are being shut down, the IOMMU perhaps before us. */
+	if (system_state >= SYSTEM_HALT)
+		return;
+
 	guard(mutex)(&mgr->lock);
 
-	shrink(mgr, SIZE_MAX, true);
+	shrink(mgr, SIZE_MAX, !xchg(&mgr->urgent, false));
 	free_empty(mgr);
 	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
 		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
@@ -398,12 +414,14 @@ static void io_buffer_age_work(struct work_struct *work)
 	/* Whoever still wants more may ask again. */
 	WRITE_ONCE(mgr->wanted, 0);
 	if (mgr->nr_chunks)
-		queue_delayed_work(system_dfl_wq, &mgr->age_work, AGE_PERIOD);
+		queue_delayed_work(AGE_WQ, &mgr->age_work, AGE_PERIOD);
 }
 
 /*
  * One shrinker for all domains. It never waits: whoever holds a lock here may
- * be allocating memory.
+ * be allocating memory. Nor does it wake an IOMMU that sleeps, for which whoever
+ * is allocating may hold a lock: that is left to the worker. What it has taken is
+ * not asked back from the page allocator at once.
  */
 static LIST_HEAD(managers);
 static DEFINE_MUTEX(managers_lock);
@@ -433,9 +451,15 @@ static unsigned long shrinker_scan(struct shrinker *shrinker,
 	list_for_each_entry(mgr, &managers, node) {
 		if (freed >= want)
 			break;
-		if (!mutex_trylock(&mgr->lock))
+		if (!READ_ONCE(mgr->memory) || !mutex_trylock(&mgr->lock))
 			continue;
-		freed += shrink(mgr, want - freed, false);
+		retry_later(mgr);
+		if (mgr->limits.unmap_wakes) {
+			WRITE_ONCE(mgr->urgent, true);
+			mod_delayed_work(AGE_WQ, &mgr->age_work, 0);
+		} else {
+			freed += shrink(mgr, want - freed, false);
+		}
 		mutex_unlock(&mgr->lock);
 	}
 	mutex_unlock(&managers_lock);

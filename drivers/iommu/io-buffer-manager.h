@@ -70,12 +70,14 @@ enum io_buffer_miss {
  * @dma_limit: highest IOVA
  * @prefer_32bit: try below 4 GiB first, as dma-iommu does for PCI devices
  * @prot: protection bits besides the permission, e.g. IOMMU_CACHE
+ * @unmap_wakes: unmapping may have to wake the IOMMU, which reclaim must not do
  * @nid: memory node of the device
  */
 struct io_buffer_limits {
 	u64 dma_limit;
 	bool prefer_32bit;
 	int prot;
+	bool unmap_wakes;
 	int nid;
 };
 
@@ -96,7 +98,8 @@ struct io_buffer_limits {
  * Between a miss and the worker:
  * @wanted: bit (permission * IO_BUFFER_NR_CLASSES + class): grow that pool
  * @asked: bit 0: @limits is being or has been set
- * @stopped: no growing: the window cannot be had
+ * @urgent: give back what is not in use, idle or not
+ * @stopped: no growing: the device cannot address a window of a useful size
  * @retry_at: in 64-bit jiffies: memory was short, do not try again before
  * @work: makes what is wanted grow
  *
@@ -128,6 +131,7 @@ struct io_buffer_manager {
 	unsigned long wanted;
 	unsigned long asked;
 	bool stopped;
+	bool urgent;
 	u64 retry_at;
 	struct work_struct work;
 

@@ -319,21 +319,24 @@ bool io_buffer_chunk_retire(struct io_buffer_chunk *chunk)
  * @chunk: a chunk no slot of which is in use by a device, and none of which can
  *	be handed out any more
  *
- * Cannot fail: where the IOMMU driver would not unmap all of it, the memory is
- * not given back, because a device might still reach it.
+ * Where the IOMMU driver would not unmap all of it, chunk and memory are not given
+ * back, because a device might still reach it; nor must the IOVA be used again.
  *
- * Context: as iommu_unmap() with the domain's driver: does not sleep.
+ * Context: as iommu_unmap() with the domain's driver.
+ * Return: true, or false if it is still there.
  */
-void io_buffer_chunk_destroy(struct io_buffer_chunk *chunk)
+bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk)
 {
 	size_t unmapped;
 
 	/* iommu_unmap() returns after the IOTLB sync. */
 	unmapped = iommu_unmap(chunk->pool->domain, chunk->iova, chunk->size);
-	if (!WARN_ON(unmapped != chunk->size))
-		free_pages((unsigned long)chunk->vaddr,
-			   get_order(chunk->size));
+	if (WARN_ON(unmapped != chunk->size))
+		return false;
+
+	free_pages((unsigned long)chunk->vaddr, get_order(chunk->size));
 	call_rcu(&chunk->rcu, chunk_free_rcu);
+	return true;
 }
 
 /**

@@ -223,7 +223,7 @@ struct io_buffer_chunk *io_buffer_chunk_create(struct io_buffer_pool *pool,
 					       gfp_t gfp);
 void io_buffer_chunk_publish(struct io_buffer_chunk *chunk);
 bool io_buffer_chunk_retire(struct io_buffer_chunk *chunk);
-void io_buffer_chunk_destroy(struct io_buffer_chunk *chunk);
+bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk);
 
 bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf);
 void io_buffer_pool_unfull(struct io_buffer_pool *pool, unsigned int index);

@@ -230,8 +230,9 @@ static void manager_window_spares_the_error_address(struct kunit *test)
 /* Let the period that is watched end. */
 static void age(struct manager_test *t)
 {
-	mod_delayed_work(system_dfl_wq, &t->mgr->age_work, 0);
-	flush_delayed_work(&t->mgr->age_work);
+	mod_delayed_work(system_freezable_wq, &t->mgr->age_work, 0);
+	/* Not flush_delayed_work(): the work may have queued itself again. */
+	flush_work(&t->mgr->age_work.work);
 }
 
 static void manager_gives_back_what_is_idle(struct kunit *test)
@@ -356,6 +357,9 @@ static void manager_keeps_to_the_budget(struct kunit *test)
 	/* And asking in vain does not keep the worker busy. */
 	maps = t->fake->maps;
 	for (i = 0; i < 3; i++) {
+		KUNIT_EXPECT_TRUE(test, test_bit(IO_BUFFER_READ *
+						 IO_BUFFER_NR_CLASSES,
+						 &t->mgr->wanted));
 		io_buffer_want(t->mgr, IO_BUFFER_READ, SZ_4K, &limits_64);
 		KUNIT_EXPECT_FALSE(test, work_pending(&t->mgr->work));
 	}
