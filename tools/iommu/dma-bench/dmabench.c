@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,59 +109,99 @@ static int measure(int fd, struct dma_bench_run *run)
 	return 0;
 }
 
+/* In the order of the nesting, the first one outermost */
+enum { OP, DIR, NENTS, THREADS, CROSS, BUFFERS, SIZE, NR_LISTS };
+
+struct options {
+	struct list lists[NR_LISTS];
+	unsigned int window;
+	unsigned int rounds;
+	unsigned int irqs_off;
+};
+
+/* Every combination; returns whether one failed. */
+static int measure_all(int fd, const struct options *o)
+{
+	unsigned int at[NR_LISTS] = {};
+	int i, failed = 0;
+
+	do {
+		unsigned int cross = o->lists[CROSS].val[at[CROSS]];
+		unsigned int buffers = o->lists[BUFFERS].val[at[BUFFERS]];
+		struct dma_bench_run run = {
+			.op = o->lists[OP].val[at[OP]],
+			.dir = o->lists[DIR].val[at[DIR]],
+			.size = o->lists[SIZE].val[at[SIZE]],
+			.nents = o->lists[NENTS].val[at[NENTS]],
+			.threads = o->lists[THREADS].val[at[THREADS]],
+			.cross_cpu = cross,
+			.buffers = buffers ? buffers : o->window,
+			.window = o->window,
+			.rounds = o->rounds,
+			.irqs_off = o->irqs_off && !cross,
+		};
+
+		failed |= measure(fd, &run);
+		/* The next combination, as an odometer counts */
+		for (i = NR_LISTS - 1; i >= 0; i--) {
+			if (++at[i] < o->lists[i].nr)
+				break;
+			at[i] = 0;
+		}
+	} while (i >= 0);
+	return failed;
+}
+
+/* One option; false if there is none of that name. */
+static bool take_option(struct options *o, int opt, char *arg)
+{
+	static const char letters[NR_LISTS + 1] = "odntxbs";
+	const char *found = strchr(letters, opt);
+
+	if (found) {
+		int which = found - letters;
+
+		o->lists[which] = parse(arg, which == OP ? op_names :
+					     which == DIR ? dir_names : NULL);
+		return true;
+	}
+	switch (opt) {
+	case 'w':
+		o->window = to_number(arg);
+		return true;
+	case 'r':
+		o->rounds = to_number(arg);
+		return true;
+	case 'i':
+		o->irqs_off = 1;
+		return true;
+	}
+	return false;
+}
+
 int main(int argc, char **argv)
 {
-	/* In the order of the nesting, the first one outermost */
-	enum { OP, DIR, NENTS, THREADS, CROSS, BUFFERS, SIZE, NR_LISTS };
-	struct list lists[NR_LISTS] = {
-		[OP] = { 1, { DMA_BENCH_SINGLE } },
-		[DIR] = { 1, { 1 } },
-		[NENTS] = { 1, { 1 } },
-		[THREADS] = { 1, { 1 } },
-		[CROSS] = { 1, { 0 } },
-		[BUFFERS] = { 1, { 0 } },
-		[SIZE] = { 1, { 4096 } },
+	struct options o = {
+		.lists = {
+			[OP] = { 1, { DMA_BENCH_SINGLE } },
+			[DIR] = { 1, { 1 } },
+			[NENTS] = { 1, { 1 } },
+			[THREADS] = { 1, { 1 } },
+			[CROSS] = { 1, { 0 } },
+			[BUFFERS] = { 1, { 0 } },
+			[SIZE] = { 1, { 4096 } },
+		},
+		.window = 32,
+		.rounds = 100,
 	};
-	unsigned int window = 32, rounds = 100, irqs_off = 0;
-	unsigned int at[NR_LISTS] = {};
-	int fd, opt, i, failed = 0;
+	int fd, opt;
 
 	while ((opt = getopt(argc, argv, "o:d:s:n:t:x:b:w:r:ih")) != -1) {
-		switch (opt) {
-		case 'o':
-			lists[OP] = parse(optarg, op_names);
-			break;
-		case 'd':
-			lists[DIR] = parse(optarg, dir_names);
-			break;
-		case 's':
-			lists[SIZE] = parse(optarg, NULL);
-			break;
-		case 'n':
-			lists[NENTS] = parse(optarg, NULL);
-			break;
-		case 't':
-			lists[THREADS] = parse(optarg, NULL);
-			break;
-		case 'x':
-			lists[CROSS] = parse(optarg, NULL);
-			break;
-		case 'b':
-			lists[BUFFERS] = parse(optarg, NULL);
-			break;
-		case 'w':
-			window = to_number(optarg);
-			break;
-		case 'r':
-			rounds = to_number(optarg);
-			break;
-		case 'i':
-			irqs_off = 1;
-			break;
-		case 'h':
+		if (opt == 'h') {
 			fputs(usage_text, stdout);
 			return 0;
-		default:
+		}
+		if (!take_option(&o, opt, optarg)) {
 			fputs(usage_text, stderr);
 			return 2;
 		}
@@ -174,30 +215,5 @@ int main(int argc, char **argv)
 		perror(argv[optind]);
 		return 1;
 	}
-
-	do {
-		unsigned int cross = lists[CROSS].val[at[CROSS]];
-		unsigned int buffers = lists[BUFFERS].val[at[BUFFERS]];
-		struct dma_bench_run run = {
-			.op = lists[OP].val[at[OP]],
-			.dir = lists[DIR].val[at[DIR]],
-			.size = lists[SIZE].val[at[SIZE]],
-			.nents = lists[NENTS].val[at[NENTS]],
-			.threads = lists[THREADS].val[at[THREADS]],
-			.cross_cpu = cross,
-			.buffers = buffers ? buffers : window,
-			.window = window,
-			.rounds = rounds,
-			.irqs_off = irqs_off && !cross,
-		};
-
-		failed |= measure(fd, &run);
-		/* The next combination, as an odometer counts */
-		for (i = NR_LISTS - 1; i >= 0; i--) {
-			if (++at[i] < lists[i].nr)
-				break;
-			at[i] = 0;
-		}
-	} while (i >= 0);
-	return failed;
+	return measure_all(fd, &o);
 }
