@@ -29,12 +29,13 @@ static void io_bounce_work(struct work_struct *work)
 	struct io_bounce *bounce = container_of(work, struct io_bounce, work);
 	struct io_bounce_stats __percpu *stats;
 
-	if (bounce->stats)
-		return;
-	stats = alloc_percpu(struct io_bounce_stats);
-	if (stats)
-		/* Pairs with io_bounce_count(): zeroed before it is seen. */
-		smp_store_release(&bounce->stats, stats);
+	if (!bounce->stats) {
+		stats = alloc_percpu(struct io_bounce_stats);
+		if (stats)
+			/* Pairs with io_bounce_count(): zeroed, then seen. */
+			smp_store_release(&bounce->stats, stats);
+	}
+	io_bounce_limit_calibrate(&bounce->limit, &bounce->mgr);
 }
 
 /**
@@ -51,6 +52,7 @@ void io_bounce_setup(struct io_bounce *bounce, bool coherent,
 {
 	bounce->coherent = coherent;
 	INIT_WORK(&bounce->work, io_bounce_work);
+	io_bounce_limit_setup(&bounce->limit);
 	io_buffer_manager_init(&bounce->mgr, domain, iovad, memory_max);
 }
 
@@ -143,6 +145,18 @@ dir_to_perm(enum dma_data_direction dir)
 /* Slots in use are counted by looking at all of them: not every time. */
 #define SAMPLE_PERIOD	(HZ / 10)
 
+/**
+ * io_bounce_ordinary - a mapping is about to be made the ordinary way
+ * @bounce: the bounce buffers of the domain
+ *
+ * Context: any but NMI.
+ */
+void io_bounce_ordinary(struct io_bounce *bounce)
+{
+	if (io_bounce_limit_probe(&bounce->limit, &bounce->mgr))
+		queue_work(system_dfl_wq, &bounce->work);
+}
+
 /* Count a miss and ask for more; the first one also gets us counters. */
 static noinline void io_bounce_missed(struct io_bounce *bounce,
 				      struct device *dev, size_t size,
@@ -166,6 +180,7 @@ static noinline void io_bounce_missed(struct io_bounce *bounce,
 		queue_work(system_dfl_wq, &bounce->work);
 	}
 	io_bounce_count(bounce, IO_BOUNCE_MISS_COLD + why, 1);
+	io_bounce_ordinary(bounce);
 	/* This is when more is in use than ever, if it is. */
 	if (time_after_eq64(get_jiffies_64(), READ_ONCE(bounce->sample_at))) {
 		WRITE_ONCE(bounce->sample_at, get_jiffies_64() + SAMPLE_PERIOD);
@@ -395,8 +410,12 @@ void io_bounce_copy_in(struct io_bounce *bounce, struct device *dev,
 		       const struct io_buffer *buf, size_t offset, size_t len,
 		       enum dma_data_direction dir)
 {
+	u64 clock;
+
 	len = clamp_to_mapping(dev, buf, offset, len);
+	clock = io_bounce_copy_start(&bounce->limit, len);
 	copy_slot(buf, offset, len, true);
+	io_bounce_copy_end(&bounce->limit, clock, len, true);
 	sync_in(bounce, buf, offset, len, dir);
 }
 
@@ -415,6 +434,8 @@ void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 			const struct io_buffer *buf, size_t offset, size_t len,
 			enum dma_data_direction dir)
 {
+	u64 clock;
+
 	if (dir == DMA_TO_DEVICE || !(buf->chunk->pool->prot & IOMMU_WRITE))
 		return;
 
@@ -425,7 +446,9 @@ void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 	}
 	/* What a device wrote is initialised as far as KMSAN can know. */
 	kmsan_unpoison_memory(io_buffer_vaddr(buf) + offset, len);
+	clock = io_bounce_copy_start(&bounce->limit, len);
 	copy_slot(buf, offset, len, false);
+	io_bounce_copy_end(&bounce->limit, clock, len, false);
 	io_bounce_count(bounce, IO_BOUNCE_BYTES_OUT, len);
 }
 
@@ -448,8 +471,9 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 {
 	size_t offset = phys & ((1UL << bounce->mgr.granule_shift) - 1);
 	struct io_buffer buf;
+	u64 clock;
 
-	if (!io_bounce_allowed(bounce, dev, size, attrs) ||
+	if (!io_bounce_allowed(bounce, dev, size, 1, dir, attrs) ||
 	    !get_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_SINGLE,
 		      &buf))
 		return DMA_MAPPING_ERROR;
@@ -459,7 +483,9 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 		.start = offset,
 		.len = size,
 	};
+	clock = io_bounce_copy_start(&bounce->limit, size);
 	copy_phys(phys, io_buffer_vaddr(&buf) + offset, size, true);
+	io_bounce_copy_end(&bounce->limit, clock, size, true);
 	sync_in(bounce, &buf, offset, size, dir);
 	return io_buffer_iova(&buf) + offset;
 }

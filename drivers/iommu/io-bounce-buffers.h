@@ -72,8 +72,8 @@ bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 
 bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
 			    struct dma_iova_state *state, phys_addr_t phys,
-			    size_t offset, enum dma_data_direction dir,
-			    unsigned long attrs);
+			    size_t offset, size_t size,
+			    enum dma_data_direction dir, unsigned long attrs);
 int __io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 			  struct dma_iova_state *state, phys_addr_t phys,
 			  size_t offset, size_t size,
@@ -181,6 +181,7 @@ static inline bool __io_bounce_iova_start(struct io_bounce *bounce,
 					  struct device *dev,
 					  struct dma_iova_state *state,
 					  phys_addr_t phys, size_t offset,
+					  size_t size,
 					  enum dma_data_direction dir,
 					  unsigned long attrs)
 {
@@ -311,11 +312,12 @@ static inline bool io_bounce_iova_start(struct io_bounce *bounce,
 					struct device *dev,
 					struct dma_iova_state *state,
 					phys_addr_t phys, size_t offset,
+					size_t size,
 					enum dma_data_direction dir,
 					unsigned long attrs)
 {
 	return bounce && __io_bounce_iova_start(bounce, dev, state, phys,
-						offset, dir, attrs);
+						offset, size, dir, attrs);
 }
 
 /* These two return false, having done nothing, if @state is not bounced. */

@@ -49,6 +49,24 @@ static u64 counter_sum(const struct io_bounce *bounce,
 	return sum;
 }
 
+static void show_limit(struct seq_file *m, struct io_bounce_limit *limit)
+{
+	seq_printf(m, "limit_to_device %zu\n",
+		   READ_ONCE(limit->decided[DMA_TO_DEVICE]));
+	seq_printf(m, "limit_from_device %zu\n",
+		   READ_ONCE(limit->decided[DMA_FROM_DEVICE]));
+	if (!limit->automatic)
+		return;
+	seq_printf(m, "limit_trials %lu\n", READ_ONCE(limit->trials));
+	seq_printf(m, "limit_probes %lu\n", READ_ONCE(limit->probes));
+	seq_printf(m, "ns_map %lu\n", ewma_io_bounce_read(&limit->map));
+	seq_printf(m, "ns_map_list %lu\n",
+		   ewma_io_bounce_read(&limit->map_list));
+	seq_printf(m, "ns_copy_in %lu\n", ewma_io_bounce_read(&limit->copy_in));
+	seq_printf(m, "ns_copy_out %lu\n",
+		   ewma_io_bounce_read(&limit->copy_out));
+}
+
 static int stats_show(struct seq_file *m, void *v)
 {
 	struct io_bounce *bounce = m->private;
@@ -71,7 +89,7 @@ static int stats_show(struct seq_file *m, void *v)
 	seq_printf(m, "chunks_grown %lu\n", READ_ONCE(mgr->grown));
 	seq_printf(m, "chunks_returned %lu\n", READ_ONCE(mgr->returned));
 	seq_printf(m, "window_size %zu\n", READ_ONCE(mgr->size));
-	seq_printf(m, "limit %zu\n", io_bounce_limit);
+	show_limit(m, &bounce->limit);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(stats);

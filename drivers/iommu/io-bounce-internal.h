@@ -9,6 +9,7 @@
 #include <linux/percpu.h>
 
 #include "io-bounce-buffers.h"
+#include "io-bounce-limit.h"
 #include "io-buffer-manager.h"
 
 struct dentry;
@@ -42,16 +43,18 @@ struct io_bounce_stats {
 /**
  * struct io_bounce - the bounce buffers of one domain
  * @mgr: where the buffers come from
+ * @limit: the largest mapping that is bounced
  * @coherent: is the DMA of the devices served coherent with the CPU caches
  * @stats: counters; NULL until the first miss has woken @work
  * @sample_at: in 64-bit jiffies: do not sample @high_water before
  * @early: misses while @stats was NULL
  * @high_water: most slots in use at once, as far as was sampled
- * @work: allocates @stats
+ * @work: allocates @stats and makes the first estimate of what @limit should be
  * @dir: in debugfs
  */
 struct io_bounce {
 	struct io_buffer_manager mgr;
+	struct io_bounce_limit limit;
 	bool coherent;
 	struct io_bounce_stats __percpu *stats;
 	u64 sample_at;
@@ -61,8 +64,9 @@ struct io_bounce {
 	struct dentry *dir;
 };
 
-extern size_t io_bounce_limit;
 extern size_t io_bounce_memory;
+
+void io_bounce_limit_setup(struct io_bounce_limit *limit);
 
 static inline void io_bounce_count(struct io_bounce *bounce,
 				   enum io_bounce_counter counter, u64 add)
@@ -80,7 +84,9 @@ void io_bounce_setup(struct io_bounce *bounce, bool coherent,
 void io_bounce_teardown(struct io_bounce *bounce);
 
 bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
-		       size_t size, unsigned long attrs);
+		       size_t size, unsigned int pieces,
+		       enum dma_data_direction dir, unsigned long attrs);
+void io_bounce_ordinary(struct io_bounce *bounce);
 bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
 		   enum dma_data_direction dir, enum io_bounce_counter hit,
 		   struct io_buffer *buf);
@@ -96,7 +102,8 @@ void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 			enum dma_data_direction dir);
 dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 			       struct dma_iova_state *state, phys_addr_t phys,
-			       size_t offset, enum dma_data_direction dir,
+			       size_t offset, size_t size,
+			       enum dma_data_direction dir,
 			       unsigned long attrs);
 void io_bounce_sample_use(struct io_bounce *bounce);
 

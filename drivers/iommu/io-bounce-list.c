@@ -96,9 +96,11 @@ static size_t entry_len(struct scatterlist *s)
 /* Is all of the list normal memory, and small enough? */
 static bool list_allowed(struct io_bounce *bounce, struct device *dev,
 			 struct scatterlist *sg, int nents,
-			 unsigned long attrs)
+			 enum dma_data_direction dir, unsigned long attrs)
 {
+	unsigned int pieces = 0;
 	struct scatterlist *s;
+	phys_addr_t end = 0;
 	size_t total = 0;
 	int i;
 
@@ -108,8 +110,11 @@ static bool list_allowed(struct io_bounce *bounce, struct device *dev,
 			return false;
 		}
 		total += entry_len(s);
+		/* What iommu_map_sg() would map one by one. */
+		pieces += sg_phys(s) != end;
+		end = sg_phys(s) + s->length;
 	}
-	return io_bounce_allowed(bounce, dev, total, attrs);
+	return io_bounce_allowed(bounce, dev, total, pieces, dir, attrs);
 }
 
 /**
@@ -149,7 +154,7 @@ dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 	size_t pos = 0;
 	int i;
 
-	if (!list_allowed(bounce, dev, sg, nents, attrs) ||
+	if (!list_allowed(bounce, dev, sg, nents, dir, attrs) ||
 	    !io_bounce_get(bounce, dev, iova_len, dir, IO_BOUNCE_HITS_SG, &buf))
 		return DMA_MAPPING_ERROR;
 
@@ -233,6 +238,7 @@ bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
  * @state: a state with IOVA space allocated
  * @phys: physical address that is about to be linked
  * @offset: where in @state
+ * @size: bytes that are about to be linked
  * @dir: direction of the link
  * @attrs: DMA_ATTR_* of the link
  *
@@ -245,19 +251,23 @@ bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
  */
 dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 			       struct dma_iova_state *state, phys_addr_t phys,
-			       size_t offset, enum dma_data_direction dir,
-			       unsigned long attrs)
+			       size_t offset, size_t size,
+			       enum dma_data_direction dir, unsigned long attrs)
 {
 	size_t start = phys & ((1UL << bounce->mgr.granule_shift) - 1);
-	size_t size = dma_iova_size(state);
+	size_t whole = dma_iova_size(state);
 	dma_addr_t unused = state->addr;
+	unsigned int pieces;
 	struct io_buffer buf;
 
 	if (state->__size & (DMA_IOVA_USE_BOUNCE | DMA_IOVA_NO_BOUNCE))
 		return 0;
 
-	if (offset || !io_bounce_allowed(bounce, dev, size, attrs) ||
-	    !io_bounce_get(bounce, dev, start + size, dir, IO_BOUNCE_HITS_IOVA,
+	/* A guess: the others are as large as the first. */
+	pieces = size < whole ? DIV_ROUND_UP(whole, max(size, 1)) : 1;
+	if (offset ||
+	    !io_bounce_allowed(bounce, dev, whole, pieces, dir, attrs) ||
+	    !io_bounce_get(bounce, dev, start + whole, dir, IO_BOUNCE_HITS_IOVA,
 			   &buf)) {
 		/* HMM may link several ranges of a state at once. */
 		if (!(attrs & DMA_ATTR_REQUIRE_COHERENT))
@@ -265,7 +275,7 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 		return 0;
 	}
 
-	begin_list(&buf, start, size);
+	begin_list(&buf, start, whole);
 	state->addr = io_buffer_iova(&buf) + start;
 	state->__size |= DMA_IOVA_USE_BOUNCE;
 	return unused;
@@ -278,6 +288,7 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
  * @state: as for io_bounce_iova_move()
  * @phys: as for io_bounce_iova_move()
  * @offset: as for io_bounce_iova_move()
+ * @size: as for io_bounce_iova_move()
  * @dir: as for io_bounce_iova_move()
  * @attrs: as for io_bounce_iova_move()
  *
@@ -285,13 +296,13 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
  */
 bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
 			    struct dma_iova_state *state, phys_addr_t phys,
-			    size_t offset, enum dma_data_direction dir,
-			    unsigned long attrs)
+			    size_t offset, size_t size,
+			    enum dma_data_direction dir, unsigned long attrs)
 {
 	struct dma_iova_state unused = { .__size = dma_iova_size(state) };
 
-	unused.addr = io_bounce_iova_move(bounce, dev, state, phys, offset, dir,
-					  attrs);
+	unused.addr = io_bounce_iova_move(bounce, dev, state, phys, offset,
+					  size, dir, attrs);
 	if (unused.addr)
 		dma_iova_free(dev, &unused);
 	return state->__size & DMA_IOVA_USE_BOUNCE;

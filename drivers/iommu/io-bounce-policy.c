@@ -14,7 +14,7 @@
 #include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/pci.h>
-#include <linux/string_choices.h>
+#include <linux/string.h>
 
 #include "io-bounce-internal.h"
 
@@ -32,21 +32,45 @@ DEFINE_STATIC_KEY_FALSE(io_bounce_key);
 #define MEMORY_DEFAULT	SZ_64M
 #define MEMORY_SHARE	16
 
-static bool bounce_on = IS_ENABLED(CONFIG_IOMMU_BOUNCE_BUFFERS_DEFAULT_ON);
-/* The largest mapping that is bounced, in bytes. */
-size_t io_bounce_limit __ro_after_init = SZ_64K;
+/* AUTO waits for a measurement before it bounces anything. */
+enum bounce_mode {
+	BOUNCE_OFF,
+	BOUNCE_AUTO,
+	BOUNCE_ON,
+};
+
+static const char * const bounce_modes[] = {
+	[BOUNCE_OFF]	= "off",
+	[BOUNCE_AUTO]	= "auto",
+	[BOUNCE_ON]	= "on",
+};
+
+static enum bounce_mode bounce_mode __ro_after_init =
+	IS_ENABLED(CONFIG_IOMMU_BOUNCE_BUFFERS_DEFAULT_ON) ? BOUNCE_ON :
+	IS_ENABLED(CONFIG_IOMMU_BOUNCE_BUFFERS_DEFAULT_AUTO) ? BOUNCE_AUTO :
+	BOUNCE_OFF;
+/* The largest mapping that is bounced, in bytes; 0: measure. */
+static size_t bounce_limit __ro_after_init;
 /* The most memory a domain takes, in bytes; 0: decide at boot. */
 size_t io_bounce_memory __ro_after_init;
 
+/*
+ * Where the limit is measured: what to begin with, and how far it may go. One
+ * domain is not to fill its budget with a few large mappings.
+ */
+#define LIMIT_START	SZ_64K
+#define LIMIT_AUTO_MAX	SZ_256K
+
 static int __init bounce_setup(char *str)
 {
-	if (str && !strcmp(str, "on"))
-		bounce_on = true;
-	else if (str && !strcmp(str, "off"))
-		bounce_on = false;
+	int mode = str ? match_string(bounce_modes, ARRAY_SIZE(bounce_modes),
+				      str) : -EINVAL;
+
+	if (mode >= 0)
+		bounce_mode = mode;
 	else
-		pr_warn("iommu.bounce=%s: expected on or off, keeping %s\n",
-			str ?: "", str_on_off(bounce_on));
+		pr_warn("iommu.bounce=%s: expected off, auto or on, keeping %s\n",
+			str ?: "", bounce_modes[bounce_mode]);
 	return 0;
 }
 early_param("iommu.bounce", bounce_setup);
@@ -72,9 +96,16 @@ static bool __init parse_size(const char *str, size_t min, u64 max,
 
 static int __init bounce_limit_setup(char *str)
 {
-	if (!parse_size(str, 1, LIMIT_MAX, &io_bounce_limit))
-		pr_warn("iommu.bounce_limit=%s: expected 1 to %u bytes, keeping %zu\n",
-			str ?: "", LIMIT_MAX, io_bounce_limit);
+	if (str && !strcmp(str, "auto"))
+		bounce_limit = 0;
+	else if (parse_size(str, 1, LIMIT_MAX, &bounce_limit))
+		return 0;
+	else if (bounce_limit)
+		pr_warn("iommu.bounce_limit=%s: expected auto or 1 to %u bytes, keeping %zu\n",
+			str ?: "", LIMIT_MAX, bounce_limit);
+	else
+		pr_warn("iommu.bounce_limit=%s: expected auto or 1 to %u bytes, keeping auto\n",
+			str ?: "", LIMIT_MAX);
 	return 0;
 }
 early_param("iommu.bounce_limit", bounce_limit_setup);
@@ -95,7 +126,7 @@ early_param("iommu.bounce_memory", bounce_memory_setup);
 
 static int __init io_bounce_init(void)
 {
-	if (!bounce_on)
+	if (bounce_mode == BOUNCE_OFF)
 		return 0;
 
 	/*
@@ -115,13 +146,32 @@ static int __init io_bounce_init(void)
 					   MEMORY_DEFAULT);
 	}
 	static_branch_enable(&io_bounce_key);
-	pr_info("mappings of up to %zu bytes, up to %zu KiB per domain\n",
-		io_bounce_limit, io_bounce_memory / SZ_1K);
+	if (bounce_mode == BOUNCE_ON && bounce_limit)
+		pr_info("mappings of up to %zu bytes, up to %zu KiB per domain\n",
+			bounce_limit, io_bounce_memory / SZ_1K);
+	else
+		pr_info("mappings of up to %zu bytes as far as it pays, up to %zu KiB per domain\n",
+			bounce_limit ?: LIMIT_AUTO_MAX,
+			io_bounce_memory / SZ_1K);
 	return 0;
 }
 
 /* Before any IOMMU driver sets up a domain. */
 arch_initcall(io_bounce_init);
+
+/**
+ * io_bounce_limit_setup - give a domain the limit that the parameters ask for
+ * @limit: zeroed memory
+ */
+void io_bounce_limit_setup(struct io_bounce_limit *limit)
+{
+	if (bounce_mode == BOUNCE_AUTO)
+		io_bounce_limit_auto(limit, 0, bounce_limit ?: LIMIT_AUTO_MAX);
+	else if (bounce_limit)
+		io_bounce_limit_fixed(limit, bounce_limit);
+	else
+		io_bounce_limit_auto(limit, LIMIT_START, LIMIT_AUTO_MAX);
+}
 
 static bool dev_is_untrusted(struct device *dev)
 {
@@ -172,24 +222,28 @@ static bool device_allowed(const struct io_bounce *bounce, struct device *dev)
  * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @size: bytes to be mapped in one operation
+ * @pieces: places in memory that they lie in, at least 1
+ * @dir: direction
  * @attrs: DMA_ATTR_*
  *
  * Return: true if it may; counts the reason if not.
  */
 bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
-		       size_t size, unsigned long attrs)
+		       size_t size, unsigned int pieces,
+		       enum dma_data_direction dir, unsigned long attrs)
 {
 	enum io_bounce_counter why;
 
-	/* Zero bytes are not ours to judge; they wrap round. */
-	if (size - 1 >= io_bounce_limit)
+	if (unlikely(!io_bounce_within(&bounce->limit, size, pieces, dir))) {
 		why = IO_BOUNCE_SKIP_LIMIT;
-	else if (attrs & ATTRS_NOT_BOUNCED)
+		io_bounce_ordinary(bounce);
+	} else if (attrs & ATTRS_NOT_BOUNCED) {
 		why = IO_BOUNCE_SKIP_ATTRS;
-	else if (!device_allowed(bounce, dev))
+	} else if (!device_allowed(bounce, dev)) {
 		why = IO_BOUNCE_SKIP_DEVICE;
-	else
+	} else {
 		return true;
+	}
 
 	io_bounce_count(bounce, why, 1);
 	return false;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The I/O buffers of one IOMMU domain: the window they lie in, the pools, the
- * budget, and the workers that make them grow and shrink. The terms are
- * explained in io-buffer-manager.h and io-buffer-pool.h.
+ * budget, and the worker that makes them grow. How they shrink is told in
+ * io-buffer-reclaim.c, the terms are explained in io-buffer-manager.h and
+ * io-buffer-pool.h.
  */
 
 #include <linux/dma-mapping.h>
 #include <linux/iommu.h>
 #include <linux/iova.h>
 #include <linux/jiffies.h>
-#include <linux/shrinker.h>
 #include <linux/slab.h>
 
 #include "io-buffer-manager.h"
@@ -30,18 +30,6 @@
 
 /* Regions get smaller, down to one chunk, to have at least this many. */
 #define WINDOW_MIN_REGIONS	128
-
-/* After an allocation failed, leave the page allocator alone for a while. */
-#define RETRY_DELAY		(HZ / 10)
-
-/*
- * A chunk that was idle all of one period is given back at the end of the next
- * at the latest: within 10 seconds.
- */
-#define AGE_PERIOD		(4 * HZ)
-
-/* While the machine sleeps, the IOMMU does: hands off. */
-#define AGE_WQ			system_freezable_wq
 
 /*
  * Growing must neither wait for I/O, which may be the I/O that waits for a
@@ -138,18 +126,11 @@ static int reserve_window(struct io_buffer_manager *mgr)
 	return 0;
 }
 
-static struct io_buffer_pool *locked_pool(struct io_buffer_manager *mgr,
-					  unsigned int perm, unsigned int class)
-{
-	return rcu_dereference_protected(mgr->pools[perm][class],
-					 lockdep_is_held(&mgr->lock));
-}
-
 static struct io_buffer_pool *get_pool(struct io_buffer_manager *mgr,
 				       enum io_buffer_perm perm,
 				       unsigned int class)
 {
-	struct io_buffer_pool *pool = locked_pool(mgr, perm, class);
+	struct io_buffer_pool *pool = io_buffer_locked_pool(mgr, perm, class);
 
 	if (pool)
 		return pool;
@@ -210,8 +191,20 @@ static size_t min_chunk_size(const struct io_buffer_pool *pool)
 }
 
 /*
+ * What a chunk may be as small as where contiguous memory is short. It uses up a
+ * region all the same: half of them are kept for better times.
+ */
+static size_t least_chunk_size(const struct io_buffer_manager *mgr,
+			       const struct io_buffer_pool *pool, size_t min)
+{
+	if (mgr->nr_chunks >= mgr->nr_regions / 2)
+		return min;
+	return max((size_t)1 << pool->slot_shift, (size_t)PAGE_SIZE);
+}
+
+/*
  * Give the pool one more chunk. Where contiguous memory is short, a smaller
- * one: it uses up a region all the same, but the budget counts bytes.
+ * one: the budget counts bytes.
  *
  * Return: 0, -ENOSPC if the budget or the window is used up, -ENOMEM to try
  * again later.
@@ -220,6 +213,7 @@ static int grow_pool(struct io_buffer_manager *mgr, struct io_buffer_pool *pool)
 {
 	size_t min = min_chunk_size(pool);
 	size_t size = next_chunk_size(mgr, pool, min);
+	size_t least = least_chunk_size(mgr, pool, min);
 	struct io_buffer_chunk *chunk;
 	dma_addr_t iova;
 	int region;
@@ -233,12 +227,12 @@ static int grow_pool(struct io_buffer_manager *mgr, struct io_buffer_pool *pool)
 		return region;
 
 	iova = mgr->base + ((dma_addr_t)region << mgr->region_shift);
-	for (; size >= min; size /= 2) {
+	for (; size >= least; size /= 2) {
 		chunk = io_buffer_chunk_create(pool, iova, size, GROW_GFP);
 		if (chunk)
 			break;
 	}
-	if (size < min)
+	if (size < least)
 		return -ENOMEM;
 
 	/* Before any of its addresses can be handed out: see io_buffer_find() */
@@ -247,57 +241,8 @@ static int grow_pool(struct io_buffer_manager *mgr, struct io_buffer_pool *pool)
 	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks + 1);
 	WRITE_ONCE(mgr->grown, mgr->grown + 1);
 	io_buffer_chunk_publish(chunk);
-	queue_delayed_work(AGE_WQ, &mgr->age_work, AGE_PERIOD);
+	io_buffer_reclaim_later(mgr);
 	return 0;
-}
-
-/* Give a chunk back if none of its slots is in use; return its size, or 0. */
-static size_t retire(struct io_buffer_manager *mgr,
-		     struct io_buffer_chunk *chunk)
-{
-	unsigned int region = (chunk->iova - mgr->base) >> mgr->region_shift;
-	size_t size = chunk->size;
-
-	if (!io_buffer_chunk_retire(chunk))
-		return 0;
-
-	WRITE_ONCE(mgr->regions[region], NULL);
-	if (!io_buffer_chunk_destroy(chunk)) {
-		/* Lost: keep the region from being used again. */
-		WRITE_ONCE(mgr->regions[region], chunk);
-		return 0;
-	}
-	WRITE_ONCE(mgr->memory, mgr->memory - size);
-	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks - 1);
-	WRITE_ONCE(mgr->returned, mgr->returned + 1);
-	return size;
-}
-
-/*
- * Give chunks back, the youngest of each pool first, until there are @bytes;
- * with @idle only those that were not used since io_buffer_pool_age().
- */
-static size_t shrink(struct io_buffer_manager *mgr, size_t bytes, bool idle)
-{
-	unsigned int perm, class, i;
-	size_t freed = 0;
-
-	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
-		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
-			struct io_buffer_pool *pool;
-
-			pool = locked_pool(mgr, perm, class);
-			for (i = pool ? pool->end : 0; i-- && freed < bytes;) {
-				struct io_buffer_chunk *chunk;
-
-				chunk = rcu_dereference_protected(pool->chunks[i],
-								  true);
-				if (chunk && !(idle && READ_ONCE(chunk->touched)))
-					freed += retire(mgr, chunk);
-			}
-		}
-	}
-	return freed;
 }
 
 static int grow_wanted(struct io_buffer_manager *mgr, unsigned int bit)
@@ -315,14 +260,9 @@ static int grow_wanted(struct io_buffer_manager *mgr, unsigned int bit)
 
 	ret = grow_pool(mgr, pool);
 	/* Let those who have no use for their part of the budget share it. */
-	if (ret == -ENOSPC && shrink(mgr, min_chunk_size(pool), true))
+	if (ret == -ENOSPC && io_buffer_reclaim(mgr, min_chunk_size(pool), true))
 		ret = grow_pool(mgr, pool);
 	return ret;
-}
-
-static void retry_later(struct io_buffer_manager *mgr)
-{
-	WRITE_ONCE(mgr->retry_at, get_jiffies_64() + RETRY_DELAY);
 }
 
 static void io_buffer_work(struct work_struct *work)
@@ -336,7 +276,7 @@ static void io_buffer_work(struct work_struct *work)
 	if (!mgr->size && reserve_window(mgr)) {
 		if (window_size(mgr, mgr->limits.dma_limit) < WINDOW_MIN)
 			WRITE_ONCE(mgr->stopped, true);
-		retry_later(mgr);
+		io_buffer_retry_later(mgr);
 		WRITE_ONCE(mgr->wanted, 0);
 		/* The next miss says what its device can address. */
 		clear_bit_unlock(0, &mgr->asked);
@@ -348,137 +288,19 @@ static void io_buffer_work(struct work_struct *work)
 			continue;
 		/*
 		 * What the budget has no room for stays marked, so that its
-		 * misses no longer wake the worker, until io_buffer_age_work()
-		 * has looked for room.
+		 * misses no longer wake the worker, until ageing has looked
+		 * for room.
 		 */
 		switch (grow_wanted(mgr, bit)) {
 		case 0:
 			clear_bit(bit, &mgr->wanted);
 			break;
 		case -ENOMEM:
-			retry_later(mgr);
+			io_buffer_retry_later(mgr);
 			clear_bit(bit, &mgr->wanted);
 			break;
 		}
 	}
-}
-
-/* Nothing is left of a domain that is idle but the struct and the window. */
-static void free_empty(struct io_buffer_manager *mgr)
-{
-	unsigned int perm, class;
-
-	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
-		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
-			struct io_buffer_pool *pool;
-
-			pool = locked_pool(mgr, perm, class);
-			if (!pool || pool->nr_chunks)
-				continue;
-			RCU_INIT_POINTER(mgr->pools[perm][class], NULL);
-			io_buffer_pool_free(pool);
-		}
-	}
-	if (!mgr->nr_chunks && mgr->regions) {
-		struct io_buffer_chunk **regions = mgr->regions;
-
-		WRITE_ONCE(mgr->regions, NULL);
-		kvfree_rcu_mightsleep(regions);
-	}
-}
-
-static void io_buffer_age_work(struct work_struct *work)
-{
-	struct io_buffer_manager *mgr =
-		container_of(to_delayed_work(work), struct io_buffer_manager,
-			     age_work);
-	unsigned int perm, class;
-
-	/* Devices are being shut down, the IOMMU perhaps before us. */
-	if (system_state >= SYSTEM_HALT)
-		return;
-
-	guard(mutex)(&mgr->lock);
-
-	shrink(mgr, SIZE_MAX, !xchg(&mgr->urgent, false));
-	free_empty(mgr);
-	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
-		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
-			struct io_buffer_pool *pool;
-
-			pool = locked_pool(mgr, perm, class);
-			if (pool)
-				io_buffer_pool_age(pool);
-		}
-	}
-	/* Whoever still wants more may ask again. */
-	WRITE_ONCE(mgr->wanted, 0);
-	if (mgr->nr_chunks)
-		queue_delayed_work(AGE_WQ, &mgr->age_work, AGE_PERIOD);
-}
-
-/*
- * One shrinker for all domains. It never waits: whoever holds a lock here may
- * be allocating memory. Nor does it wake an IOMMU that sleeps, for which whoever
- * is allocating may hold a lock: that is left to the worker. What it has taken is
- * not asked back from the page allocator at once.
- */
-static LIST_HEAD(managers);
-static DEFINE_MUTEX(managers_lock);
-
-static unsigned long shrinker_count(struct shrinker *shrinker,
-				    struct shrink_control *sc)
-{
-	struct io_buffer_manager *mgr;
-	unsigned long pages = 0;
-
-	if (!mutex_trylock(&managers_lock))
-		return 0;
-	list_for_each_entry(mgr, &managers, node)
-		pages += READ_ONCE(mgr->memory) >> PAGE_SHIFT;
-	mutex_unlock(&managers_lock);
-	return pages;
-}
-
-static unsigned long shrinker_scan(struct shrinker *shrinker,
-				   struct shrink_control *sc)
-{
-	size_t want = sc->nr_to_scan << PAGE_SHIFT, freed = 0;
-	struct io_buffer_manager *mgr;
-
-	if (!mutex_trylock(&managers_lock))
-		return SHRINK_STOP;
-	list_for_each_entry(mgr, &managers, node) {
-		if (freed >= want)
-			break;
-		if (!READ_ONCE(mgr->memory) || !mutex_trylock(&mgr->lock))
-			continue;
-		retry_later(mgr);
-		if (mgr->limits.unmap_wakes) {
-			WRITE_ONCE(mgr->urgent, true);
-			mod_delayed_work(AGE_WQ, &mgr->age_work, 0);
-		} else {
-			freed += shrink(mgr, want - freed, false);
-		}
-		mutex_unlock(&mgr->lock);
-	}
-	mutex_unlock(&managers_lock);
-	return freed ? freed >> PAGE_SHIFT : SHRINK_STOP;
-}
-
-/* The first domain brings it; one that fails leaves it to the next. */
-static void register_shrinker_once(void)
-{
-	static struct shrinker *shrinker;
-
-	if (shrinker)
-		return;
-	shrinker = shrinker_alloc(0, "iommu-io-buffers");
-	if (!shrinker)
-		return;
-	shrinker->count_objects = shrinker_count;
-	shrinker->scan_objects = shrinker_scan;
-	shrinker_register(shrinker);
 }
 
 /**
@@ -503,11 +325,7 @@ void io_buffer_manager_init(struct io_buffer_manager *mgr,
 	mgr->last = U64_MAX;
 	mutex_init(&mgr->lock);
 	INIT_WORK(&mgr->work, io_buffer_work);
-	INIT_DELAYED_WORK(&mgr->age_work, io_buffer_age_work);
-
-	guard(mutex)(&managers_lock);
-	register_shrinker_once();
-	list_add_tail(&mgr->node, &managers);
+	io_buffer_reclaim_init(mgr);
 }
 
 /**
@@ -522,15 +340,14 @@ void io_buffer_manager_destroy(struct io_buffer_manager *mgr)
 {
 	unsigned int perm, class;
 
-	scoped_guard(mutex, &managers_lock)
-		list_del(&mgr->node);
+	/* In this order: what grows is looked after from then on. */
 	cancel_work_sync(&mgr->work);
-	cancel_delayed_work_sync(&mgr->age_work);
+	io_buffer_reclaim_stop(mgr);
 
 	guard(mutex)(&mgr->lock);
 	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++)
 		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
-			io_buffer_pool_destroy(locked_pool(mgr, perm, class));
+			io_buffer_pool_destroy(io_buffer_locked_pool(mgr, perm, class));
 	kvfree(mgr->regions);
 }
 

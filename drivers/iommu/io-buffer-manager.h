@@ -162,6 +162,22 @@ enum io_buffer_miss io_buffer_why(struct io_buffer_manager *mgr,
 void io_buffer_want(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 		    size_t size, const struct io_buffer_limits *limits);
 
+/* io-buffer-reclaim.c: what gives memory back, for io-buffer-manager.c alone */
+void io_buffer_reclaim_init(struct io_buffer_manager *mgr);
+void io_buffer_reclaim_stop(struct io_buffer_manager *mgr);
+void io_buffer_reclaim_later(struct io_buffer_manager *mgr);
+size_t io_buffer_reclaim(struct io_buffer_manager *mgr, size_t bytes, bool idle);
+void io_buffer_retry_later(struct io_buffer_manager *mgr);
+
+/* A pool, for those who hold the lock of its manager; NULL if there is none. */
+static inline struct io_buffer_pool *
+io_buffer_locked_pool(struct io_buffer_manager *mgr, unsigned int perm,
+		      unsigned int class)
+{
+	return rcu_dereference_protected(mgr->pools[perm][class],
+					 lockdep_is_held(&mgr->lock));
+}
+
 /* The class of the smallest slot that holds @size bytes. */
 static inline unsigned int
 io_buffer_class(const struct io_buffer_manager *mgr, size_t size)

@@ -4,6 +4,7 @@
  */
 
 #include <kunit/test.h>
+#include <linux/delay.h>
 #include <linux/io.h>
 #include <linux/sizes.h>
 
@@ -24,8 +25,9 @@ static int fake_map_pages(struct iommu_domain *domain, unsigned long iova,
 	struct fake_domain *fake = to_fake(domain);
 	size_t i, size = pgsize * pgcount;
 
-	if (fake->fail_map)
+	if (fake->fail_map || (fake->map_max && size > fake->map_max))
 		return -ENOMEM;
+	udelay(fake->map_us);
 
 	for (i = 0; i < size; i += SZ_4K) {
 		unsigned long entry = ((paddr + i) >> 12 << PROT_BITS) | prot;
@@ -94,6 +96,7 @@ struct fake_domain *fake_domain_create(struct kunit *test)
 	fake->domain.geometry.aperture_end = DMA_BIT_MASK(48);
 	fake->domain.geometry.force_aperture = true;
 	init_iova_domain(&fake->iovad, SZ_4K, 1);
+	KUNIT_ASSERT_EQ(test, iova_domain_init_rcaches(&fake->iovad), 0);
 	return fake;
 }
 

@@ -16,6 +16,7 @@
 
 #define GUARD	0xee
 #define STALE	0x5a
+#define LIMIT	SZ_64K
 
 /**
  * struct bounce_test - what each test starts with
@@ -49,6 +50,8 @@ static int bounce_test_init(struct kunit *test)
 	dev_set_dma_skip_sync(t->dev);
 	io_bounce_setup(t->bounce, dev_is_dma_coherent(t->dev),
 			&t->fake->domain, &t->fake->iovad, SZ_16M);
+	/* Whatever the parameters say; the other suite lets it move. */
+	io_bounce_limit_fixed(&t->bounce->limit, LIMIT);
 	t->pages = (u8 *)__get_free_pages(GFP_KERNEL, 2);
 	KUNIT_ASSERT_NOT_NULL(test, t->pages);
 	memset(t->pages, GUARD, 4 * PAGE_SIZE);
@@ -64,13 +67,6 @@ static void bounce_test_exit(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
 	fake_domain_destroy(t->fake);
 	free_pages((unsigned long)t->pages, 2);
-}
-
-/* iommu.bounce_limit may be too small for some tests. */
-static void need_limit(struct kunit *test, size_t size)
-{
-	if (io_bounce_limit < size)
-		kunit_skip(test, "the limit is %zu", io_bounce_limit);
 }
 
 static void settle(struct bounce_test *t)
@@ -163,7 +159,6 @@ static void bounce_bidirectional_syncs(struct kunit *test)
 	u8 *dev, *p = t->pages;
 	dma_addr_t addr;
 
-	need_limit(test, 3 * SZ_4K);
 	addr = map(t, p, 3 * SZ_4K, DMA_BIDIRECTIONAL);
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, addr),
@@ -230,6 +225,12 @@ static void bounce_unmap_twice_is_harmless(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 9, 100));
 }
 
+static bool allowed(struct bounce_test *t, size_t size, unsigned long attrs)
+{
+	return io_bounce_allowed(t->bounce, t->dev, size, 1, DMA_TO_DEVICE,
+				 attrs);
+}
+
 static void bounce_policy(struct kunit *test)
 {
 	static const unsigned long not_bounced[] = {
@@ -241,15 +242,11 @@ static void bounce_policy(struct kunit *test)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(not_bounced); i++)
-		KUNIT_EXPECT_FALSE(test, io_bounce_allowed(t->bounce, t->dev,
-							   100, not_bounced[i]));
-	KUNIT_EXPECT_FALSE(test, io_bounce_allowed(t->bounce, t->dev, 0, 0));
-	KUNIT_EXPECT_TRUE(test, io_bounce_allowed(t->bounce, t->dev, 1, 0));
-	KUNIT_EXPECT_TRUE(test, io_bounce_allowed(t->bounce, t->dev,
-						  io_bounce_limit,
-						  DMA_ATTR_NO_WARN));
-	KUNIT_EXPECT_FALSE(test, io_bounce_allowed(t->bounce, t->dev,
-						   io_bounce_limit + 1, 0));
+		KUNIT_EXPECT_FALSE(test, allowed(t, 100, not_bounced[i]));
+	KUNIT_EXPECT_FALSE(test, allowed(t, 0, 0));
+	KUNIT_EXPECT_TRUE(test, allowed(t, 1, 0));
+	KUNIT_EXPECT_TRUE(test, allowed(t, LIMIT, DMA_ATTR_NO_WARN));
+	KUNIT_EXPECT_FALSE(test, allowed(t, LIMIT + 1, 0));
 }
 
 /* Lay a list out as iommu_dma_map_sg() does; return its length. */
@@ -353,6 +350,18 @@ static void bounce_list(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, p[2][33], GUARD);
 }
 
+/* What is left of a domain that is idle: see the documentation. */
+static void bounce_idle_domain_is_small(struct kunit *test)
+{
+	size_t own = sizeof(struct io_bounce);
+	size_t each_cpu = sizeof(struct io_bounce_stats);
+
+	kunit_info(test, "%zu bytes and %zu for each CPU\n", own, each_cpu);
+	if (IS_ENABLED(CONFIG_LOCKDEP) || IS_ENABLED(CONFIG_DEBUG_OBJECTS))
+		kunit_skip(test, "debugging makes locks and timers larger");
+	KUNIT_EXPECT_LE(test, own + 2 * each_cpu, SZ_1K);
+}
+
 static bool start_state(struct bounce_test *t, struct dma_iova_state *state,
 			phys_addr_t phys, size_t size)
 {
@@ -360,7 +369,7 @@ static bool start_state(struct bounce_test *t, struct dma_iova_state *state,
 
 	for (tries = 0; tries < 2; tries++) {
 		*state = (struct dma_iova_state) { .addr = SZ_1M, .__size = size };
-		if (io_bounce_iova_move(t->bounce, t->dev, state, phys, 0,
+		if (io_bounce_iova_move(t->bounce, t->dev, state, phys, 0, size,
 					DMA_FROM_DEVICE, 0) == SZ_1M)
 			return true;
 		settle(t);
@@ -375,7 +384,6 @@ static void bounce_iova(struct kunit *test)
 	struct dma_iova_state state;
 	u8 *dev;
 
-	need_limit(test, SZ_8K);
 	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys + 512, 8192 - 512));
 	KUNIT_EXPECT_EQ(test, dma_iova_size(&state), 8192 - 512);
 	KUNIT_EXPECT_EQ(test, state.addr & (SZ_4K - 1), 512);
@@ -410,7 +418,6 @@ static void bounce_iova_errors(struct kunit *test)
 	phys_addr_t phys = virt_to_phys(t->pages);
 	struct dma_iova_state state;
 
-	need_limit(test, SZ_8K);
 	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
 	/* Not where a granule starts; beyond the end */
 	KUNIT_EXPECT_EQ(test, __io_bounce_iova_link(t->bounce, t->dev, &state,
@@ -428,17 +435,18 @@ static void bounce_iova_errors(struct kunit *test)
 	/* A state that began the ordinary way does not move. */
 	state = (struct dma_iova_state) { .addr = SZ_1M, .__size = SZ_8K };
 	KUNIT_EXPECT_EQ(test, io_bounce_iova_move(t->bounce, t->dev, &state,
-						  phys, SZ_4K, DMA_FROM_DEVICE,
-						  0), 0);
+						  phys, SZ_4K, SZ_4K,
+						  DMA_FROM_DEVICE, 0), 0);
 	KUNIT_EXPECT_EQ(test, io_bounce_iova_move(t->bounce, t->dev, &state,
-						  phys, 0, DMA_FROM_DEVICE, 0),
-			0);
+						  phys, 0, SZ_8K,
+						  DMA_FROM_DEVICE, 0), 0);
 	KUNIT_EXPECT_EQ(test, state.addr, SZ_1M);
 	KUNIT_EXPECT_EQ(test, dma_iova_size(&state), SZ_8K);
 }
 
 static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_first_map_misses),
+	KUNIT_CASE(bounce_idle_domain_is_small),
 	KUNIT_CASE(bounce_to_device),
 	KUNIT_CASE(bounce_from_device_short_write),
 	KUNIT_CASE(bounce_bidirectional_syncs),

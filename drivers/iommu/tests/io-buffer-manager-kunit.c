@@ -366,6 +366,71 @@ static void manager_keeps_to_the_budget(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->fake->maps, maps);
 }
 
+static const struct load {
+	size_t size;
+	unsigned int mappings;
+} loads[] = {
+	{ SZ_4K, 1 }, { SZ_4K, 10 }, { SZ_4K, 100 }, { SZ_4K, 1000 },
+	{ SZ_16K, 1 }, { SZ_16K, 10 }, { SZ_16K, 100 }, { SZ_16K, 1000 },
+	{ SZ_64K, 1 }, { SZ_64K, 10 }, { SZ_64K, 100 }, { SZ_64K, 1000 },
+};
+
+static void load_desc(const struct load *load, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%u of %zu KiB", load->mappings,
+		 load->size / SZ_1K);
+}
+
+KUNIT_ARRAY_PARAM(load, loads, load_desc);
+
+/* As the documentation says: twice what is in flight, until chunks are 2M. */
+static void manager_memory_is_in_proportion(struct kunit *test)
+{
+	const struct load *load = test->param_value;
+	size_t in_flight = load->size * load->mappings;
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+	unsigned int i;
+
+	manager_start(test, SZ_256M);
+	for (i = 0; i < load->mappings; i++)
+		KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ,
+						   load->size, &limits_64,
+						   &buf), 0);
+	kunit_info(test, "%zu KiB in flight, %zu KiB held\n",
+		   in_flight / SZ_1K, t->mgr->memory / SZ_1K);
+	KUNIT_EXPECT_GE(test, t->mgr->memory, in_flight);
+	KUNIT_EXPECT_LE(test, t->mgr->memory,
+			min(2 * in_flight + SZ_64K, in_flight + SZ_2M));
+}
+
+/* Of memory that is in small pieces something can be made, but not everything. */
+static void manager_makes_do_with_small_chunks(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+	unsigned int got = 0;
+
+	manager_start(test, SZ_64M);
+	t->fake->map_max = SZ_4K;
+	KUNIT_EXPECT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_4K);
+	KUNIT_EXPECT_NE(test, want_and_get(test, IO_BUFFER_READ, SZ_16K,
+					   &limits_64, &buf), 0);
+	/* Slots that do not fit wait for better times, the others do not. */
+	t->mgr->retry_at = 0;
+	while (!want_and_get(test, IO_BUFFER_READ, SZ_4K, &limits_64, &buf))
+		got++;
+	KUNIT_EXPECT_GE(test, got, 60);
+	KUNIT_EXPECT_LE(test, t->mgr->nr_chunks, t->mgr->nr_regions / 2);
+
+	t->fake->map_max = 0;
+	t->mgr->retry_at = 0;
+	KUNIT_EXPECT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_16K,
+					   &limits_64, &buf), 0);
+}
+
 static void manager_tries_again_after_a_refusal(struct kunit *test)
 {
 	struct manager_test *t = test->priv;
@@ -410,6 +475,8 @@ static struct kunit_case manager_cases[] = {
 	KUNIT_CASE(manager_refuses_what_is_too_large),
 	KUNIT_CASE(manager_chunks_double),
 	KUNIT_CASE(manager_keeps_to_the_budget),
+	KUNIT_CASE_PARAM(manager_memory_is_in_proportion, load_gen_params),
+	KUNIT_CASE(manager_makes_do_with_small_chunks),
 	KUNIT_CASE(manager_tries_again_after_a_refusal),
 	KUNIT_CASE(manager_goes_without_a_window),
 	{}

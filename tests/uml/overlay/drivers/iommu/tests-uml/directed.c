@@ -526,7 +526,7 @@ static void iova_link_fails(struct kunit *test)
 	size_t linked;
 
 	for (every = 1; every < 9; every++) {
-		if (!dma_iova_try_alloc(f->dev, &state, 0, 40 * SZ_4K))
+		if (!dma_iova_try_alloc(f->dev, &state, 0, 80 * SZ_4K))
 			continue;
 		mock_fail_maps(every);
 		for (i = 0, linked = 0; i < 20; i++) {
@@ -543,7 +543,7 @@ static void iova_link_fails(struct kunit *test)
 		dma_iova_destroy(f->dev, &state, linked, DMA_BIDIRECTIONAL, 0);
 		EXPECT_BYTES_EQUAL(test, f->buf, f->old, BUF_SIZE);
 	}
-	/* 160 KiB is more than anybody bounces. */
+	/* 320 KiB is more than anybody bounces. */
 	KUNIT_EXPECT_EQ(test, failed, 8);
 }
 
