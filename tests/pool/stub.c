@@ -138,6 +138,9 @@ static struct cpu {
 	unsigned long count;
 } __attribute__((aligned(64))) cpus[STUB_MAX_CPUS];
 
+#ifdef STUB_FAST
+_Thread_local unsigned int stub_preempt_count;
+#else
 void stub_preempt_disable(void)
 {
 	struct cpu *cpu = &cpus[stub_cpu];
@@ -163,6 +166,7 @@ bool stub_preempt_disabled(void)
 {
 	return cpus[stub_cpu].depth;
 }
+#endif
 
 struct callback {
 	struct callback *next;

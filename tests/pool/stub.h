@@ -16,11 +16,27 @@
 extern unsigned int stub_nr_cpus;
 extern _Thread_local unsigned int stub_cpu;
 
+#ifdef STUB_FAST
+/* For measuring: as little as in the kernel. Chunks must not go away meanwhile. */
+extern _Thread_local unsigned int stub_preempt_count;
+#define stub_step()		((void)0)
+#define stub_preempt_disable() \
+	({ stub_preempt_count++; __atomic_signal_fence(__ATOMIC_SEQ_CST); })
+#define stub_preempt_enable() \
+	({ __atomic_signal_fence(__ATOMIC_SEQ_CST); stub_preempt_count--; })
+#define stub_preempt_disabled()	true
+#else
 /*
  * Called before each access that another CPU may see or have made. The program
  * says what it does: make room for other threads, or be one.
  */
 void stub_step(void);
+
+/* A CPU with preemption disabled holds up what was passed to call_rcu(). */
+void stub_preempt_disable(void);
+void stub_preempt_enable(void);
+bool stub_preempt_disabled(void);
+#endif
 
 /* Say what is wrong, and abort. */
 void stub_fail(const char *format, ...)
@@ -44,10 +60,6 @@ void stub_free(void *p);
 void stub_free_pages(void *p, size_t size);
 uint64_t stub_phys(const void *p);
 
-/* A CPU with preemption disabled holds up what was passed to call_rcu(). */
-void stub_preempt_disable(void);
-void stub_preempt_enable(void);
-bool stub_preempt_disabled(void);
 void stub_rcu_poll(void);
 
 #endif

@@ -26,9 +26,12 @@
 
 #include "dma_bench.h"
 
-/* So many rounds come before those that count, with time for memory to grow. */
-#define WARM_ROUNDS	24
+/* Rounds before those that count have time in between, for memory to grow. */
 #define WARM_SLEEP_MS	15
+
+static unsigned int warm_rounds = 24;
+module_param(warm_rounds, uint, 0644);
+MODULE_PARM_DESC(warm_rounds, "rounds before those that count");
 
 struct bench_dev {
 	struct device *dev;
@@ -287,7 +290,7 @@ static int worker_thread(void *data)
 	struct worker *w = data;
 	unsigned int i;
 
-	for (i = 0; i < WARM_ROUNDS && !w->ret; i++) {
+	for (i = 0; i < warm_rounds && !w->ret; i++) {
 		w->ret = one_round(w);
 		msleep(WARM_SLEEP_MS);
 	}

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The benchmark of tools/iommu/dma-bench at native speed: in user-mode Linux, on
+ * an IOMMU that does nothing but take the time it is told to. So what is
+ * measured is dma-iommu.c, the bounce buffers and real copies.
+ *
+ * Runs when the kernel boots, prints a line of JSON for each result and halts.
+ */
+#include <linux/iommu.h>
+#include <linux/platform_device.h>
+#include <linux/reboot.h>
+#include <linux/sched/clock.h>
+#include <linux/sizes.h>
+#include <linux/timekeeping.h>
+
+#include "../../../tools/iommu/dma-bench/dma_bench.c"
+
+#define DEVICE_NAME	"benchdma"
+/* Long enough to see, short enough for hundreds of them. */
+#define RUN_NS		(20 * NSEC_PER_MSEC)
+/* About what a large copy takes where nobody knows better. */
+#define BYTES_PER_NS	16
+
+static unsigned int costs[8] = { 0, 300, 1000, 3000, 10000 };
+static unsigned int nr_costs = 5;
+module_param_array(costs, uint, &nr_costs, 0444);
+MODULE_PARM_DESC(costs, "ns that a map, an unmap and a sync of the IOMMU take each");
+
+static unsigned int cost_ns;
+static phys_addr_t any_phys;
+
+static void spend(void)
+{
+	u64 end;
+
+	if (!cost_ns)
+		return;
+	end = ktime_get_mono_fast_ns() + cost_ns;
+	while (ktime_get_mono_fast_ns() < end)
+		cpu_relax();
+}
+
+static int null_map_pages(struct iommu_domain *domain, unsigned long iova,
+			  phys_addr_t phys, size_t pgsize, size_t pgcount,
+			  int prot, gfp_t gfp, size_t *mapped)
+{
+	spend();
+	*mapped = pgsize * pgcount;
+	return 0;
+}
+
+static size_t null_unmap_pages(struct iommu_domain *domain, unsigned long iova,
+			       size_t pgsize, size_t pgcount,
+			       struct iommu_iotlb_gather *gather)
+{
+	spend();
+	return pgsize * pgcount;
+}
+
+static void null_iotlb_sync(struct iommu_domain *domain,
+			    struct iommu_iotlb_gather *gather)
+{
+	spend();
+}
+
+static void null_flush_all(struct iommu_domain *domain)
+{
+	spend();
+}
+
+static phys_addr_t null_iova_to_phys(struct iommu_domain *domain,
+				     dma_addr_t iova)
+{
+	return any_phys;
+}
+
+static int null_attach(struct iommu_domain *domain, struct device *dev,
+		       struct iommu_domain *old)
+{
+	return 0;
+}
+
+static void null_domain_free(struct iommu_domain *domain)
+{
+	kfree(domain);
+}
+
+static const struct iommu_domain_ops null_domain_ops = {
+	.attach_dev = null_attach,
+	.map_pages = null_map_pages,
+	.unmap_pages = null_unmap_pages,
+	.iotlb_sync = null_iotlb_sync,
+	.flush_iotlb_all = null_flush_all,
+	.iova_to_phys = null_iova_to_phys,
+	.free = null_domain_free,
+};
+
+static struct iommu_domain *null_domain_alloc(struct device *dev)
+{
+	struct iommu_domain *domain = kzalloc_obj(*domain);
+
+	if (!domain)
+		return ERR_PTR(-ENOMEM);
+	domain->pgsize_bitmap = SZ_4K | SZ_64K | SZ_2M;
+	domain->geometry.aperture_end = DMA_BIT_MASK(48);
+	domain->geometry.force_aperture = true;
+	return domain;
+}
+
+static struct iommu_device null_iommu;
+
+static struct iommu_device *null_probe_device(struct device *dev)
+{
+	if (!dev_is_platform(dev) || !strstarts(dev_name(dev), DEVICE_NAME "."))
+		return ERR_PTR(-ENODEV);
+	return &null_iommu;
+}
+
+static bool null_capable(struct device *dev, enum iommu_cap cap)
+{
+	return cap == IOMMU_CAP_CACHE_COHERENCY ||
+	       cap == IOMMU_CAP_DEFERRED_FLUSH;
+}
+
+static struct iommu_domain null_identity = {
+	.type = IOMMU_DOMAIN_IDENTITY,
+	.ops = &(const struct iommu_domain_ops){ .attach_dev = null_attach },
+};
+
+static const struct iommu_ops null_ops = {
+	.capable = null_capable,
+	.domain_alloc_paging = null_domain_alloc,
+	.probe_device = null_probe_device,
+	.device_group = generic_device_group,
+	.identity_domain = &null_identity,
+	.default_domain_ops = &null_domain_ops,
+};
+
+static void print_result(const struct dma_bench_run *run)
+{
+	static const char * const ops[] = { "single", "sg", "iova" };
+	static const char * const dirs[] = {
+		"bidirectional", "to_device", "from_device"
+	};
+
+	pr_info("bench: {\"iommu_ns\": %u, \"op\": \"%s\", \"nents\": %u, \"size\": %u, \"dir\": \"%s\", \"buffers\": %u, \"threads\": %u, \"cross_cpu\": %u, \"calls\": %llu, \"map_ns\": %llu, \"unmap_ns\": %llu, \"copy_ns\": %llu}\n",
+		cost_ns, ops[run->op], run->nents, run->size, dirs[run->dir],
+		run->buffers, run->threads, run->cross_cpu, run->calls,
+		run->map, run->unmap, run->copy_map + run->copy_unmap);
+}
+
+static void measure(struct device *dev, struct dma_bench_run run)
+{
+	u64 pair = max(3 * cost_ns * run.nents, 100U) + run.size / BYTES_PER_NS;
+
+	run.rounds = clamp_t(u64, div_u64(RUN_NS, pair * run.window), 4, 20000);
+	if (bench(dev, &run))
+		pr_info("bench: failed\n");
+	else
+		print_result(&run);
+}
+
+/* Buffers that stay in the caches, and some that do not. */
+static unsigned int cold(unsigned int size)
+{
+	return clamp(SZ_64M / size, 256U, 4096U);
+}
+
+static void measure_all(struct device *dev)
+{
+	static const unsigned int sizes[] = {
+		64, 256, SZ_4K, SZ_16K, SZ_64K, SZ_256K
+	};
+	struct dma_bench_run run = { .nents = 1, .threads = 1 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		run.size = sizes[i];
+		run.window = sizes[i] < SZ_64K ? 32 : 8;
+		for (run.dir = 1; run.dir <= 2; run.dir++) {
+			run.op = DMA_BENCH_SINGLE;
+			run.nents = 1;
+			run.buffers = run.window;
+			measure(dev, run);
+			if (run.size >= SZ_4K) {
+				run.buffers = cold(run.size);
+				measure(dev, run);
+				run.buffers = run.window;
+			}
+			if (run.size == SZ_16K || run.size == SZ_64K) {
+				run.op = DMA_BENCH_SG;
+				run.nents = run.size / SZ_4K;
+				measure(dev, run);
+			}
+		}
+	}
+}
+
+static struct platform_device *add_device(int id)
+{
+	struct platform_device *pdev = platform_device_alloc(DEVICE_NAME, id);
+
+	if (!pdev)
+		return NULL;
+	dev_assign_dma_coherent(&pdev->dev, true);
+	if (platform_device_add(pdev)) {
+		platform_device_put(pdev);
+		return NULL;
+	}
+	dma_set_max_seg_size(&pdev->dev, UINT_MAX);
+	dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
+	return pdev;
+}
+
+static int __init uml_bench_init(void)
+{
+	void *page = (void *)get_zeroed_page(GFP_KERNEL);
+	unsigned int i;
+	int ret = page ? 0 : -ENOMEM;
+
+	ret = ret ?: iommu_device_sysfs_add(&null_iommu, NULL, NULL, "nulliommu");
+	ret = ret ?: iommu_device_register(&null_iommu, &null_ops, NULL);
+	if (ret) {
+		pr_info("bench: failed\n");
+		return ret;
+	}
+	any_phys = virt_to_phys(page);
+
+	for (i = 0; i < nr_costs; i++) {
+		struct platform_device *pdev = add_device(i);
+
+		if (!pdev)
+			break;
+		cost_ns = costs[i];
+		measure_all(&pdev->dev);
+		platform_device_unregister(pdev);
+	}
+	pr_info("bench: done\n");
+	kernel_halt();
+	return 0;
+}
+late_initcall_sync(uml_bench_init);
