@@ -13,7 +13,7 @@ X86 := configs/x86_64.config
 
 ##@ To try it
 # Said at the start of what ends in a kernel build, not after a download.
-run test test-% check kernel debug: export BUILDS_KERNEL = 1
+run test test-% check kernel debug native sweep: export BUILDS_KERNEL = 1
 
 run: deps kernel ## boot the built kernel under each IOMMU mode, verify I/O, measure: build/run
 	scripts/run
@@ -23,6 +23,10 @@ test-%: deps ## one suite of tests/suites.list
 	scripts/test $*
 bench: deps kernel ## what streaming DMA costs the CPU, in each mode and behind each IOMMU: build/bench
 	scripts/bench
+native: deps fetch ## the same at the speed of your own CPU, on an IOMMU that costs what it is told to
+	scripts/native
+sweep: deps kernel ## a disk behind virtio-iommu, as its requests get dearer
+	scripts/sweep
 check: deps ## the quick suites, after a change
 	scripts/test --quick
 
@@ -60,4 +64,4 @@ need:
 	@for tool in git python3; do command -v $$tool >/dev/null || \
 		{ echo "$$tool is missing: 'make deps' installs or names what is needed" >&2; exit 1; }; done
 
-.PHONY: need run test check deps fetch tree kernel debug series branch refresh clean distclean help
+.PHONY: need run test check native sweep deps fetch tree kernel debug series branch refresh clean distclean help
