@@ -148,12 +148,17 @@ dir_to_perm(enum dma_data_direction dir)
 /**
  * io_bounce_ordinary - a mapping is about to be made the ordinary way
  * @bounce: the bounce buffers of the domain
+ * @size: bytes to be mapped in one operation
+ * @pieces: places in memory that they lie in, at least 1
+ * @dir: direction
  *
  * Context: any but NMI.
  */
-void io_bounce_ordinary(struct io_bounce *bounce)
+void io_bounce_ordinary(struct io_bounce *bounce, size_t size,
+			unsigned int pieces, enum dma_data_direction dir)
 {
-	if (io_bounce_limit_probe(&bounce->limit, &bounce->mgr))
+	if (io_bounce_limit_probe(&bounce->limit, &bounce->mgr, size, pieces,
+				  dir))
 		queue_work(system_dfl_wq, &bounce->work);
 }
 
@@ -180,7 +185,7 @@ static noinline void io_bounce_missed(struct io_bounce *bounce,
 		queue_work(system_dfl_wq, &bounce->work);
 	}
 	io_bounce_count(bounce, IO_BOUNCE_MISS_COLD + why, 1);
-	io_bounce_ordinary(bounce);
+	io_bounce_ordinary(bounce, size, 1, dir);
 	/* This is when more is in use than ever, if it is. */
 	if (time_after_eq64(get_jiffies_64(), READ_ONCE(bounce->sample_at))) {
 		WRITE_ONCE(bounce->sample_at, get_jiffies_64() + SAMPLE_PERIOD);
@@ -410,12 +415,8 @@ void io_bounce_copy_in(struct io_bounce *bounce, struct device *dev,
 		       const struct io_buffer *buf, size_t offset, size_t len,
 		       enum dma_data_direction dir)
 {
-	u64 clock;
-
 	len = clamp_to_mapping(dev, buf, offset, len);
-	clock = io_bounce_copy_start(&bounce->limit, len);
 	copy_slot(buf, offset, len, true);
-	io_bounce_copy_end(&bounce->limit, clock, len, true);
 	sync_in(bounce, buf, offset, len, dir);
 }
 
@@ -434,8 +435,6 @@ void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 			const struct io_buffer *buf, size_t offset, size_t len,
 			enum dma_data_direction dir)
 {
-	u64 clock;
-
 	if (dir == DMA_TO_DEVICE || !(buf->chunk->pool->prot & IOMMU_WRITE))
 		return;
 
@@ -446,9 +445,7 @@ void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 	}
 	/* What a device wrote is initialised as far as KMSAN can know. */
 	kmsan_unpoison_memory(io_buffer_vaddr(buf) + offset, len);
-	clock = io_bounce_copy_start(&bounce->limit, len);
 	copy_slot(buf, offset, len, false);
-	io_bounce_copy_end(&bounce->limit, clock, len, false);
 	io_bounce_count(bounce, IO_BOUNCE_BYTES_OUT, len);
 }
 
@@ -473,8 +470,10 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 	struct io_buffer buf;
 	u64 clock;
 
-	if (!io_bounce_allowed(bounce, dev, size, 1, dir, attrs) ||
-	    !get_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_SINGLE,
+	if (!io_bounce_allowed(bounce, dev, size, 1, dir, attrs))
+		return DMA_MAPPING_ERROR;
+	clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_MAP);
+	if (!get_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_SINGLE,
 		      &buf))
 		return DMA_MAPPING_ERROR;
 
@@ -483,10 +482,10 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 		.start = offset,
 		.len = size,
 	};
-	clock = io_bounce_copy_start(&bounce->limit, size);
 	copy_phys(phys, io_buffer_vaddr(&buf) + offset, size, true);
-	io_bounce_copy_end(&bounce->limit, clock, size, true);
 	sync_in(bounce, &buf, offset, size, dir);
+	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
+			   IO_BOUNCE_STEP_MAP, buf.chunk, dir, 1);
 	return io_buffer_iova(&buf) + offset;
 }
 
@@ -507,16 +506,23 @@ bool __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
 		       enum dma_data_direction dir, unsigned long attrs)
 {
 	struct io_buffer buf;
+	u64 clock;
 
 	if (!io_buffer_owns(&bounce->mgr, addr))
 		return false;
+	clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_UNMAP);
 	if (!find_slot(bounce, dev, addr, &buf))
 		return true;
 
-	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
+	if (attrs & DMA_ATTR_SKIP_CPU_SYNC)
+		clock = 0;
+	else
 		io_bounce_copy_out(bounce, dev, &buf,
 				   io_buffer_offset_in_slot(&buf, addr), size,
 				   dir);
+	/* Before the slot goes: the chunk may go with it. */
+	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
+			   IO_BOUNCE_STEP_UNMAP, buf.chunk, dir, 1);
 	put_slot(&buf);
 	return true;
 }

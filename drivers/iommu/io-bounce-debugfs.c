@@ -51,20 +51,24 @@ static u64 counter_sum(const struct io_bounce *bounce,
 
 static void show_limit(struct seq_file *m, struct io_bounce_limit *limit)
 {
+	unsigned int class;
+
 	seq_printf(m, "limit_to_device %zu\n",
 		   READ_ONCE(limit->decided[DMA_TO_DEVICE]));
 	seq_printf(m, "limit_from_device %zu\n",
 		   READ_ONCE(limit->decided[DMA_FROM_DEVICE]));
-	if (!limit->automatic)
+	if (!limit->automatic || !READ_ONCE(limit->calibrated))
 		return;
-	seq_printf(m, "limit_trials %lu\n", READ_ONCE(limit->trials));
-	seq_printf(m, "limit_probes %lu\n", READ_ONCE(limit->probes));
+	seq_printf(m, "limit_trials %u\n", READ_ONCE(limit->trials));
+	seq_printf(m, "limit_probes %u\n", READ_ONCE(limit->probes));
 	seq_printf(m, "ns_map %lu\n", ewma_io_bounce_read(&limit->map));
 	seq_printf(m, "ns_map_list %lu\n",
 		   ewma_io_bounce_read(&limit->map_list));
-	seq_printf(m, "ns_copy_in %lu\n", ewma_io_bounce_read(&limit->copy_in));
-	seq_printf(m, "ns_copy_out %lu\n",
-		   ewma_io_bounce_read(&limit->copy_out));
+	for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
+		seq_printf(m, "ns_bounce_%lu %llu %llu\n",
+			   1UL << (limit->granule_shift + class),
+			   io_bounce_limit_cost(limit, DMA_TO_DEVICE, class),
+			   io_bounce_limit_cost(limit, DMA_FROM_DEVICE, class));
 }
 
 static int stats_show(struct seq_file *m, void *v)

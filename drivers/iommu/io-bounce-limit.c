@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Up to which size bouncing pays. A domain measures three things, in
- * nanoseconds: what its IOMMU takes to map, unmap and invalidate; what each
- * further place in memory adds to that; and what copying takes, in and out. A
- * mapping is bounced where copying is the cheaper of the two: one copy for what
- * goes to the device, two for what comes from it.
+ * Up to which size bouncing pays. A domain measures, in nanoseconds, what its
+ * IOMMU takes to map, unmap and invalidate; what each further place in memory
+ * adds to that; and, for each size of slot, what it takes to map and to unmap by
+ * bouncing, copies included. A mapping is bounced where that is the cheaper way.
  *
- * How long the IOMMU takes depends on who else uses it. So it is measured in the
- * midst of ordinary mappings, by the CPU that makes one. Where all is bounced
- * there are none; then, at long intervals, a few mappings are ordinary for the
- * sake of the measurement: a trial.
+ * Both depend on who else is at work and on what is in the caches. So both are
+ * measured on the job: the IOMMU in the midst of ordinary mappings, by the CPU
+ * that makes one; bouncing by timing some of the mappings that are bounced. What
+ * is not done cannot be measured: now and then a few mappings go the other way
+ * for the sake of it. That is a trial.
  *
  * Times of measuring are set by the clock, not by the number of mappings, so
  * that its cost has a bound. For the hot path that is one comparison.
@@ -23,16 +23,47 @@
 #include <linux/timekeeping.h>
 
 #include "io-bounce-limit.h"
-#include "io-buffer-manager.h"
 #include "iommu-pages.h"
 
-/* Between two copies that are timed, and between two probes of the IOMMU. */
-#define COPY_PERIOD		max(HZ / 50, 1)
+/* Between steps that are timed, and between two probes of the IOMMU. */
+#define TIME_PERIOD		max(HZ / 50, 1)
 #define PROBE_PERIOD		max(HZ / 20, 1)
 
-/* Mappings in a trial, and the time from one to the next. */
-#define TRIAL_MAPPINGS		16
-#define TRIAL_PERIOD		(30 * HZ)
+/*
+ * So many steps in a row are timed. The first one does not count: it may be the
+ * first thing that happens after a while, with nothing in the caches.
+ */
+#define TIME_BURST		4
+
+/* Probing takes no more than one part in so many of the time. */
+#define PROBE_SHARE		256
+
+/*
+ * What takes no longer than that depends on whether the code that does it is in
+ * the caches, as it is where it is done all the time.
+ */
+#define PROBE_WARM_NS		4000
+
+/*
+ * Of ordinary mappings where all are bounced, a trial is made so often: what it
+ * can find is an IOMMU that became faster, and that bouncing goes on where it
+ * could stop.
+ */
+#define ORDINARY_MAPPINGS	8
+#define ORDINARY_PERIOD		(30 * HZ)
+
+/*
+ * Of bouncing what is ordinary, a trial is made soon, and then less and less
+ * often: it takes memory.
+ */
+#define BOUNCED_MAPPINGS	64
+#define BOUNCED_WARM		16
+#define BOUNCED_PERIOD_MIN	(HZ / 4)
+#define BOUNCED_PERIOD_MAX	(16 * HZ)
+#define BOUNCED_TIME		(HZ / 4)
+
+/* No trial of what is likely to take more than so many times as long. */
+#define HOPELESS		4
 
 /* A domain's first estimate is made of that many, one after the other. */
 #define CALIBRATE_PROBES	16
@@ -44,17 +75,22 @@
  */
 #define OUTLIER			4
 
-/* Change a limit if it would move by more than one part in so many. */
-#define HYSTERESIS		4
+/* The other way must be better by more than one part in so many. */
+#define HYSTERESIS		8
 
-/* ewma_io_bounce_add() takes 0 for "nothing yet". */
+/* What an average can hold; and 0 means "nothing yet". */
+static unsigned long sane(u64 ns)
+{
+	return clamp_t(u64, ns, 1, U32_MAX >> 5);
+}
+
 static void add_sample(struct ewma_io_bounce *average, u64 ns)
 {
 	unsigned long so_far = ewma_io_bounce_read(average);
 
 	if (so_far)
 		ns = min_t(u64, ns, (u64)so_far * OUTLIER);
-	ewma_io_bounce_add(average, clamp_t(u64, ns, 1, U32_MAX >> 5));
+	ewma_io_bounce_add(average, sane(ns));
 }
 
 /* The least that reading the clock twice can look like. */
@@ -151,46 +187,161 @@ static u64 probe(struct io_buffer_manager *mgr, unsigned int pieces)
 	return ns;
 }
 
+/* What a mapping costs here and now, or 0. */
+static u64 probe_warm(struct io_buffer_manager *mgr, unsigned int pieces)
+{
+	u64 ns = probe(mgr, pieces);
+
+	if (ns && ns < PROBE_WARM_NS)
+		ns = (probe(mgr, pieces) + probe(mgr, pieces)) / 2;
+	return ns;
+}
+
 static void probe_once(struct io_bounce_limit *limit,
 		       struct io_buffer_manager *mgr)
 {
 	bool list = limit->probes++ & 1;
-	u64 ns = probe(mgr, list ? IO_BOUNCE_PROBE_PIECES : 1);
+	u64 ns = probe_warm(mgr, list ? IO_BOUNCE_PROBE_PIECES : 1);
 
 	if (ns)
 		add_sample(list ? &limit->map_list : &limit->map, ns);
 }
 
-static size_t bytes_copied_in(u64 ns, u64 ns_per_unit)
+/* What copying alone takes, by the first estimate */
+static u64 copy_ns(const struct io_bounce_limit *limit, unsigned int class)
 {
-	return min_t(u64, div64_u64(ns * IO_BOUNCE_COPY_UNIT,
-				    max_t(u64, ns_per_unit, 1)), SZ_1G);
+	return max_t(u64, ((u64)limit->copy << (class + limit->granule_shift)) /
+		     IO_BOUNCE_COPY_UNIT, 1);
+}
+
+/* Of a class that was never measured: what the next one that was makes likely. */
+static u64 by_class(struct io_bounce_limit *limit,
+		    struct ewma_io_bounce *averages, unsigned int class)
+{
+	u64 ns = ewma_io_bounce_read(&averages[class]);
+	unsigned int c;
+
+	if (ns)
+		return ns;
+	for (c = class; c--;) {
+		ns = ewma_io_bounce_read(&averages[c]);
+		if (ns)
+			return ns + copy_ns(limit, class) - copy_ns(limit, c);
+	}
+	for (c = class + 1; c < IO_BUFFER_NR_CLASSES; c++) {
+		ns = ewma_io_bounce_read(&averages[c]);
+		if (ns)
+			return max(ns >> (c - class), copy_ns(limit, class));
+	}
+	return copy_ns(limit, class);
+}
+
+/**
+ * io_bounce_limit_cost - what it takes to bounce
+ * @limit: the limit of the domain
+ * @dir: direction
+ * @class: class of slot
+ *
+ * Return: nanoseconds to map and to unmap, copies included, as far as is known.
+ */
+u64 io_bounce_limit_cost(struct io_bounce_limit *limit,
+			 enum dma_data_direction dir, unsigned int class)
+{
+	u64 in = by_class(limit, limit->in, class);
+
+	/* A map copies in whatever the direction: see io-bounce-buffers.c */
+	if (dir == DMA_TO_DEVICE)
+		return in + ewma_io_bounce_read(&limit->put);
+	return in + by_class(limit, limit->out, class);
+}
+
+/* An average of a class begins with what was expected of it. */
+static void add_to_class(struct io_bounce_limit *limit,
+			 struct ewma_io_bounce *averages, unsigned int class,
+			 u64 ns)
+{
+	if (!ewma_io_bounce_read(&averages[class]))
+		ewma_io_bounce_add(&averages[class],
+				   sane(by_class(limit, averages, class)));
+	add_sample(&averages[class], ns);
+}
+
+static unsigned int class_of(const struct io_bounce_limit *limit, size_t bytes)
+{
+	unsigned int class = bytes ? fls_long((bytes - 1) >> limit->granule_shift) : 0;
+
+	return min_t(unsigned int, class, IO_BUFFER_NR_CLASSES - 1);
+}
+
+/* The largest mapping of a class that may be bounced */
+static size_t class_bytes(const struct io_bounce_limit *limit,
+			  unsigned int class)
+{
+	return min((size_t)1 << (class + limit->granule_shift), limit->max);
 }
 
 /*
- * Is @new so far from @old that it is worth a change? Less than a granule is
- * not worth having a pool for; to begin takes more than to go on.
+ * Up to which size, in bytes, bouncing takes no more than @ns; going on may take
+ * @more, beginning must take that much less. What is known of the largest class
+ * that pays decides: that smaller ones then pay as well need not be measured.
  */
-static size_t with_hysteresis(size_t old, size_t new, size_t granule)
+static size_t pays_up_to(struct io_bounce_limit *limit,
+			 enum dma_data_direction dir, u64 ns, u64 more)
 {
-	if (new < granule || (!old && new < granule + granule / HYSTERESIS))
-		return 0;
-	if (new > old + old / HYSTERESIS || new < old - old / HYSTERESIS)
-		return new;
-	return old;
+	int class;
+
+	for (class = class_of(limit, limit->max); class >= 0; class--) {
+		size_t bytes = class_bytes(limit, class);
+		bool going_on = limit->decided[dir] >= bytes;
+
+		if (io_bounce_limit_cost(limit, dir, class) <=
+		    (going_on ? ns + more : ns - more))
+			return bytes;
+	}
+	return 0;
 }
 
-static void decide(struct io_bounce_limit *limit, enum dma_data_direction dir,
-		   u64 ns_per_unit, size_t granule)
+/* What each further place in memory adds to an ordinary mapping, in ns */
+static u64 piece_ns(struct io_bounce_limit *limit)
 {
 	u64 map = ewma_io_bounce_read(&limit->map);
 	u64 list = ewma_io_bounce_read(&limit->map_list);
-	u64 piece = list > map ? (list - map) / (IO_BOUNCE_PROBE_PIECES - 1) : 0;
-	size_t bytes = min(bytes_copied_in(map, ns_per_unit), limit->max);
 
-	limit->decided[dir] = with_hysteresis(limit->decided[dir], bytes,
-					      granule);
-	WRITE_ONCE(limit->piece[dir], bytes_copied_in(piece, ns_per_unit));
+	return list > map ? (list - map) / (IO_BOUNCE_PROBE_PIECES - 1) : 0;
+}
+
+/*
+ * How many bytes more a mapping may have for each further place in memory, so
+ * that no class is bounced where that does not pay.
+ */
+static size_t bytes_per_piece(struct io_bounce_limit *limit,
+			      enum dma_data_direction dir, u64 map)
+{
+	unsigned int class = class_of(limit, limit->max);
+	u64 piece = piece_ns(limit), bytes = SZ_1G;
+	size_t from = limit->decided[dir];
+
+	for (; class_bytes(limit, class) > from; class--) {
+		u64 cost = io_bounce_limit_cost(limit, dir, class);
+
+		if (cost > map)
+			bytes = min(bytes, div64_u64((class_bytes(limit, class) -
+						      from) * piece, cost - map));
+		if (!class)
+			break;
+	}
+	return bytes;
+}
+
+static void decide(struct io_bounce_limit *limit, enum dma_data_direction dir)
+{
+	u64 map = ewma_io_bounce_read(&limit->map);
+	size_t piece;
+
+	limit->decided[dir] = pays_up_to(limit, dir, map, map / HYSTERESIS);
+	piece = bytes_per_piece(limit, dir, map);
+	if (limit->piece[dir] != piece)
+		WRITE_ONCE(limit->piece[dir], piece);
 }
 
 static void publish(struct io_bounce_limit *limit)
@@ -202,18 +353,28 @@ static void publish(struct io_bounce_limit *limit)
 			WRITE_ONCE(limit->bytes[dir], limit->decided[dir]);
 }
 
-static void decide_all(struct io_bounce_limit *limit,
-		       const struct io_buffer_manager *mgr)
+static bool stays_out(const struct io_bounce_limit *limit)
 {
-	u64 in = ewma_io_bounce_read(&limit->copy_in);
-	u64 out = ewma_io_bounce_read(&limit->copy_out);
-	size_t granule = 1UL << mgr->granule_shift;
+	unsigned int dir;
 
-	/* A map copies in whatever the direction: see io-bounce-buffers.c */
-	decide(limit, DMA_TO_DEVICE, in, granule);
-	decide(limit, DMA_FROM_DEVICE, in + out, granule);
-	decide(limit, DMA_BIDIRECTIONAL, in + out, granule);
+	for (dir = 0; dir < IO_BOUNCE_NR_DIRS; dir++)
+		if (limit->decided[dir])
+			return false;
+	return true;
+}
+
+static void decide_all(struct io_bounce_limit *limit,
+		       struct io_buffer_manager *mgr)
+{
+	bool was_out = stays_out(limit) && !limit->trial;
+	unsigned int dir;
+
+	for (dir = 0; dir < IO_BOUNCE_NR_DIRS; dir++)
+		decide(limit, dir);
+	limit->trial = IO_BOUNCE_TRIAL_NONE;
 	publish(limit);
+	if (!was_out && stays_out(limit))
+		io_buffer_reclaim_soon(mgr);
 }
 
 static bool try_busy(struct io_bounce_limit *limit)
@@ -226,15 +387,71 @@ static void end_busy(struct io_bounce_limit *limit)
 	clear_bit_unlock(0, &limit->busy);
 }
 
-static void start_trial(struct io_bounce_limit *limit)
+/* All is bounced: have a few ordinary mappings. */
+static void start_ordinary(struct io_bounce_limit *limit)
 {
 	unsigned int dir;
 
-	limit->trial = TRIAL_MAPPINGS;
+	limit->trial = IO_BOUNCE_TRIAL_ORDINARY;
+	limit->left = ORDINARY_MAPPINGS;
 	limit->trials++;
 	for (dir = 0; dir < IO_BOUNCE_NR_DIRS; dir++)
 		WRITE_ONCE(limit->bytes[dir], 0);
 	WRITE_ONCE(limit->next_probe, jiffies);
+}
+
+/*
+ * A mapping is ordinary because of the limit: see what bouncing such mappings
+ * takes. What is believed to be without hope becomes less so with time.
+ */
+static void start_bounced(struct io_bounce_limit *limit, unsigned int class,
+			  unsigned int pieces, enum dma_data_direction dir)
+{
+	u64 map = ewma_io_bounce_read(&limit->map) +
+		  (pieces - 1) * piece_ns(limit);
+
+	limit->bounced_at = jiffies + limit->bounced_period;
+	limit->bounced_period = min(2 * limit->bounced_period,
+				    (unsigned long)BOUNCED_PERIOD_MAX);
+	if (io_bounce_limit_cost(limit, dir, class) > map * HOPELESS) {
+		if (ewma_io_bounce_read(&limit->in[class]))
+			add_sample(&limit->in[class], 1);
+		if (ewma_io_bounce_read(&limit->out[class]))
+			add_sample(&limit->out[class], 1);
+		return;
+	}
+
+	limit->trial = IO_BOUNCE_TRIAL_BOUNCED;
+	limit->left = BOUNCED_MAPPINGS;
+	limit->end = jiffies + BOUNCED_TIME;
+	limit->trials++;
+	WRITE_ONCE(limit->bytes[dir], class_bytes(limit, class));
+	WRITE_ONCE(limit->next_time[IO_BOUNCE_STEP_MAP], jiffies);
+	WRITE_ONCE(limit->next_time[IO_BOUNCE_STEP_UNMAP], jiffies);
+}
+
+/*
+ * A mapping is an ordinary one, perhaps because of the limit. The first time
+ * that happens to such a mapping, see soon whether it is right.
+ */
+static void kept_out(struct io_bounce_limit *limit, size_t size,
+		     unsigned int pieces, enum dma_data_direction dir)
+{
+	unsigned int class = class_of(limit, size);
+	u32 bit = BIT(dir * IO_BUFFER_NR_CLASSES + class);
+	u32 *seen = &limit->kept_out[pieces > 1];
+
+	static_assert(IO_BOUNCE_NR_DIRS * IO_BUFFER_NR_CLASSES <= 32);
+	if (size > limit->max || size <= limit->decided[dir])
+		return;
+
+	if (!(*seen & bit)) {
+		*seen |= bit;
+		limit->bounced_period = BOUNCED_PERIOD_MIN;
+		limit->bounced_at = jiffies + BOUNCED_PERIOD_MIN;
+	} else if (time_after_eq(jiffies, limit->bounced_at)) {
+		start_bounced(limit, class, pieces, dir);
+	}
 }
 
 /* See what a device that never was busy can tell: copying, in the cache. */
@@ -267,40 +484,63 @@ static u64 copy_in_cache(void)
 void io_bounce_limit_calibrate(struct io_bounce_limit *limit,
 			       struct io_buffer_manager *mgr)
 {
-	u64 copy;
 	int i;
 
 	if (!limit->automatic || limit->calibrated || !try_busy(limit))
 		return;
 
-	copy = copy_in_cache();
-	if (copy) {
-		add_sample(&limit->copy_in, copy);
-		add_sample(&limit->copy_out, copy);
-		/* The first of each kind finds no page tables. */
-		probe(mgr, 1);
-		probe(mgr, IO_BOUNCE_PROBE_PIECES);
-		for (i = 0; i < CALIBRATE_PROBES; i++)
-			probe_once(limit, mgr);
-		limit->calibrated = ewma_io_bounce_read(&limit->map);
-		if (limit->calibrated)
-			decide_all(limit, mgr);
-	}
-	WRITE_ONCE(limit->trial_at, jiffies + TRIAL_PERIOD);
-	WRITE_ONCE(limit->next_copy, jiffies);
+	limit->granule_shift = mgr->granule_shift;
+	limit->copy = sane(copy_in_cache());
+	for (i = 0; i < CALIBRATE_PROBES; i++)
+		probe_once(limit, mgr);
+	limit->calibrated = ewma_io_bounce_read(&limit->map);
+	if (limit->calibrated)
+		decide_all(limit, mgr);
+	WRITE_ONCE(limit->ordinary_at, jiffies + ORDINARY_PERIOD);
+	WRITE_ONCE(limit->next_time[IO_BOUNCE_STEP_MAP], jiffies);
+	WRITE_ONCE(limit->next_time[IO_BOUNCE_STEP_UNMAP], jiffies);
 	end_busy(limit);
+}
+
+/* Time the IOMMU, and see what follows. Not more often than its cost allows. */
+static void measure_ordinary(struct io_bounce_limit *limit,
+			     struct io_buffer_manager *mgr, size_t size,
+			     unsigned int pieces, enum dma_data_direction dir)
+{
+	u64 start = ktime_get_mono_fast_ns(), rest;
+
+	probe_once(limit, mgr);
+	rest = since(start) * PROBE_SHARE;
+	WRITE_ONCE(limit->next_probe,
+		   jiffies + max_t(u64, PROBE_PERIOD, nsecs_to_jiffies64(rest)));
+	WRITE_ONCE(limit->ordinary_at, jiffies + ORDINARY_PERIOD);
+
+	if (limit->trial == IO_BOUNCE_TRIAL_ORDINARY && --limit->left) {
+		WRITE_ONCE(limit->next_probe, jiffies);
+		return;
+	}
+	if (limit->trial == IO_BOUNCE_TRIAL_BOUNCED &&
+	    time_before(jiffies, limit->end))
+		return;
+
+	decide_all(limit, mgr);
+	kept_out(limit, size, pieces, dir);
 }
 
 /**
  * __io_bounce_limit_probe - the slow part of io_bounce_limit_probe()
  * @limit: the limit of the domain
  * @mgr: the manager of its buffers
+ * @size: bytes to be mapped
+ * @pieces: places in memory that they lie in, at least 1
+ * @dir: direction
  *
  * Context: any but NMI.
  * Return: true if io_bounce_limit_calibrate() is wanted.
  */
 bool __io_bounce_limit_probe(struct io_bounce_limit *limit,
-			     struct io_buffer_manager *mgr)
+			     struct io_buffer_manager *mgr, size_t size,
+			     unsigned int pieces, enum dma_data_direction dir)
 {
 	bool wanted = false;
 
@@ -308,64 +548,110 @@ bool __io_bounce_limit_probe(struct io_bounce_limit *limit,
 	if (!try_busy(limit))
 		return false;
 
-	WRITE_ONCE(limit->next_probe, jiffies + PROBE_PERIOD);
 	if (!limit->automatic) {
 		WRITE_ONCE(limit->next_probe, jiffies + MAX_JIFFY_OFFSET);
 	} else if (!limit->calibrated) {
+		WRITE_ONCE(limit->next_probe, jiffies + PROBE_PERIOD);
 		wanted = true;
 	} else {
-		probe_once(limit, mgr);
-		if (limit->trial && --limit->trial) {
-			WRITE_ONCE(limit->next_probe, jiffies);
-		} else {
-			WRITE_ONCE(limit->trial_at, jiffies + TRIAL_PERIOD);
-			decide_all(limit, mgr);
-		}
+		measure_ordinary(limit, mgr, size, pieces, dir);
 	}
 	end_busy(limit);
 	return wanted;
 }
 
 /**
- * __io_bounce_copy_start - the slow part of io_bounce_copy_start()
+ * __io_bounce_time_start - the slow part of io_bounce_time_start()
  * @limit: the limit of the domain
- * @len: bytes about to be copied
+ * @step: what is about to be done
  *
- * Less than a page says more about the call than about copying.
- *
- * Return: what __io_bounce_copy_end() is to be given; 0: do not call it.
+ * Return: what __io_bounce_time_end() is to be given; 0: do not call it.
  */
-u64 __io_bounce_copy_start(struct io_bounce_limit *limit, size_t len)
+u64 __io_bounce_time_start(struct io_bounce_limit *limit,
+			   enum io_bounce_step step)
 {
-	unsigned long next = READ_ONCE(limit->next_copy);
-	unsigned long period = limit->automatic ? COPY_PERIOD :
-						  MAX_JIFFY_OFFSET;
+	unsigned int nr;
 
-	if (cmpxchg(&limit->next_copy, next, jiffies + period) != next ||
-	    !limit->automatic || !READ_ONCE(limit->calibrated) ||
-	    len < PAGE_SIZE)
+	if (!limit->automatic || !READ_ONCE(limit->calibrated)) {
+		WRITE_ONCE(limit->next_time[step], jiffies +
+			   (limit->automatic ? TIME_PERIOD : MAX_JIFFY_OFFSET));
 		return 0;
+	}
+	/* Two CPUs may race: then there is one more, or less. */
+	nr = READ_ONCE(limit->burst[step]) + 1;
+	/* In a trial every one counts. */
+	if (READ_ONCE(limit->trial) != IO_BOUNCE_TRIAL_BOUNCED) {
+		if (nr >= TIME_BURST)
+			WRITE_ONCE(limit->next_time[step], jiffies + TIME_PERIOD);
+		WRITE_ONCE(limit->burst[step], nr % TIME_BURST);
+		if (nr == 1)
+			return 0;
+	}
 	return ktime_get_mono_fast_ns();
 }
 
-/**
- * __io_bounce_copy_end - the slow part of io_bounce_copy_end()
- * @limit: the limit of the domain
- * @start: of __io_bounce_copy_start()
- * @len: bytes copied
- * @in: into a slot
- */
-void __io_bounce_copy_end(struct io_bounce_limit *limit, u64 start, size_t len,
-			  bool in)
+static void note_step(struct io_bounce_limit *limit, enum io_bounce_step step,
+		      unsigned int class, enum dma_data_direction dir, u64 ns)
 {
-	u64 ns = div_u64(since(start) * IO_BOUNCE_COPY_UNIT, len);
+	/* The first ones of a trial find fresh memory. */
+	if (limit->trial == IO_BOUNCE_TRIAL_BOUNCED &&
+	    limit->left > BOUNCED_MAPPINGS - BOUNCED_WARM)
+		return;
+
+	if (step == IO_BOUNCE_STEP_MAP)
+		add_to_class(limit, limit->in, class, ns);
+	else if (dir != DMA_TO_DEVICE)
+		add_to_class(limit, limit->out, class, ns);
+	else
+		/* Without a copy it is no more than the map was with one. */
+		add_sample(&limit->put,
+			   min(ns, by_class(limit, limit->in, class)));
+}
+
+/* The end of a trial is for those to bring for whose sake it is made. */
+static bool trial_goes_on(struct io_bounce_limit *limit, size_t bytes,
+			  enum io_bounce_step step,
+			  enum dma_data_direction dir)
+{
+	switch (limit->trial) {
+	case IO_BOUNCE_TRIAL_ORDINARY:
+		return true;
+	case IO_BOUNCE_TRIAL_BOUNCED:
+		if (step == IO_BOUNCE_STEP_UNMAP && limit->left &&
+		    bytes > limit->decided[dir])
+			limit->left--;
+		return limit->left && time_before(jiffies, limit->end);
+	default:
+		return false;
+	}
+}
+
+/**
+ * __io_bounce_time_end - the slow part of io_bounce_time_end()
+ * @limit: the limit of the domain
+ * @mgr: the manager of its buffers
+ * @start: of __io_bounce_time_start()
+ * @step: what was done
+ * @class: with a slot of which class
+ * @dir: direction of the mapping
+ * @parts: 1, or of how many parts as this one the whole step consists
+ */
+void __io_bounce_time_end(struct io_bounce_limit *limit,
+			  struct io_buffer_manager *mgr, u64 start,
+			  enum io_bounce_step step, unsigned int class,
+			  enum dma_data_direction dir, unsigned int parts)
+{
+	u64 ns = since(start) * parts;
 
 	if (!try_busy(limit))
 		return;
 
-	add_sample(in ? &limit->copy_in : &limit->copy_out, ns);
-	if (!limit->trial && time_after_eq(jiffies, limit->trial_at))
-		start_trial(limit);
+	note_step(limit, step, class, dir, ns);
+	if (!trial_goes_on(limit, class_bytes(limit, class), step, dir)) {
+		decide_all(limit, mgr);
+		if (time_after_eq(jiffies, limit->ordinary_at))
+			start_ordinary(limit);
+	}
 	end_busy(limit);
 }
 
@@ -376,13 +662,14 @@ void __io_bounce_copy_end(struct io_bounce_limit *limit, u64 start, size_t len,
  */
 void io_bounce_limit_fixed(struct io_bounce_limit *limit, size_t bytes)
 {
-	unsigned int dir;
+	unsigned int i;
 
 	limit->automatic = false;
 	limit->max = bytes;
-	for (dir = 0; dir < IO_BOUNCE_NR_DIRS; dir++)
-		limit->decided[dir] = bytes;
-	limit->next_copy = jiffies + MAX_JIFFY_OFFSET;
+	for (i = 0; i < IO_BOUNCE_NR_DIRS; i++)
+		limit->decided[i] = bytes;
+	for (i = 0; i < IO_BOUNCE_NR_STEPS; i++)
+		limit->next_time[i] = jiffies + MAX_JIFFY_OFFSET;
 	limit->next_probe = jiffies + MAX_JIFFY_OFFSET;
 	publish(limit);
 }
@@ -400,4 +687,6 @@ void io_bounce_limit_auto(struct io_bounce_limit *limit, size_t start,
 	limit->automatic = true;
 	limit->max = max;
 	limit->next_probe = jiffies;
+	limit->bounced_period = BOUNCED_PERIOD_MIN;
+	limit->bounced_at = jiffies;
 }

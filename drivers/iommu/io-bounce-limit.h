@@ -10,13 +10,27 @@
 #include <linux/jiffies.h>
 #include <linux/types.h>
 
-struct io_buffer_manager;
+#include "io-buffer-manager.h"
 
 /* By direction: bidirectional, to the device, from the device. */
 #define IO_BOUNCE_NR_DIRS	3
 
 /* A sample moves an average by an eighth; two bits of fraction are kept. */
 DECLARE_EWMA(io_bounce, 2, 8)
+
+/* What is timed of a bounced mapping: each of these as a whole. */
+enum io_bounce_step {
+	IO_BOUNCE_STEP_MAP,
+	IO_BOUNCE_STEP_UNMAP,
+	IO_BOUNCE_NR_STEPS
+};
+
+/* What a few mappings are, for the sake of a measurement. */
+enum io_bounce_trial {
+	IO_BOUNCE_TRIAL_NONE,
+	IO_BOUNCE_TRIAL_ORDINARY,	/* where all are bounced */
+	IO_BOUNCE_TRIAL_BOUNCED,	/* where they are ordinary */
+};
 
 /**
  * struct io_bounce_limit - the largest mapping that a domain bounces
@@ -25,42 +39,61 @@ DECLARE_EWMA(io_bounce, 2, 8)
  * @bytes: by direction: the largest mapping that is bounced; 0: none is
  * @piece: by direction: how much larger it may be for each further place in
  *	memory that it consists of
- * @next_copy: in jiffies: from then on, time a copy
+ * @next_time: by step: in jiffies: from then on, time a bounced one
  * @next_probe: in jiffies: from then on, an ordinary mapping times the IOMMU
  *
  * @busy: bit 0: somebody is measuring; protects what follows
  * @decided: what @bytes is when no trial is under way
  * @max: no larger than this
- * @trial: mappings that are still to be ordinary ones
+ * @granule_shift: log2 of the bytes in the domain's smallest page
+ * @automatic: is any of this done at all; constant
+ * @calibrated: there are values for @map, @map_list and @copy
+ * @burst: by step: how many in a row were timed just now
+ * @trial: &enum io_bounce_trial that is under way
+ * @left: mappings until it ends
+ * @end: in jiffies: when it ends at the latest
+ * @ordinary_at: in jiffies: when mappings should be ordinary ones for a trial
+ * @bounced_at: in jiffies: when they should be bounced
+ * @bounced_period: in jiffies: from one of the latter to the next
  * @trials: how often that was done
- * @trial_at: in jiffies: when it is time to do it again
- * @probes: ordinary mappings timed
+ * @probes: how often the IOMMU was timed
+ * @kept_out: of mappings in one place and of lists: bit (direction *
+ *	IO_BUFFER_NR_CLASSES + class): has been ordinary because of the limit
  * @map: ns to map a granule, unmap it and invalidate the IOTLB
  * @map_list: likewise %IO_BOUNCE_PROBE_PIECES granules in as many places
- * @copy_in: ns to copy %IO_BOUNCE_COPY_UNIT bytes into a slot
- * @copy_out: ns to copy as many out of one
- * @calibrated: there are values for these four
- * @automatic: is all this done at all; constant
+ * @copy: ns to copy %IO_BOUNCE_COPY_UNIT bytes, as a first estimate
+ * @in: by class: ns to map by bouncing, whatever the direction
+ * @out: by class: ns to unmap where that copies
+ * @put: ns to unmap where it does not
  */
 struct io_bounce_limit {
 	size_t bytes[IO_BOUNCE_NR_DIRS];
 	size_t piece[IO_BOUNCE_NR_DIRS];
-	unsigned long next_copy;
+	unsigned long next_time[IO_BOUNCE_NR_STEPS];
 	unsigned long next_probe;
 
 	unsigned long busy;
 	size_t decided[IO_BOUNCE_NR_DIRS];
 	size_t max;
-	unsigned int trial;
-	unsigned long trials;
-	unsigned long trial_at;
-	unsigned long probes;
+	u8 granule_shift;
+	bool automatic;
+	bool calibrated;
+	u8 burst[IO_BOUNCE_NR_STEPS];
+	u8 trial;
+	u32 left;
+	unsigned long end;
+	unsigned long ordinary_at;
+	unsigned long bounced_at;
+	unsigned long bounced_period;
+	u32 trials;
+	u32 probes;
+	u32 kept_out[2];
+	u32 copy;
 	struct ewma_io_bounce map;
 	struct ewma_io_bounce map_list;
-	struct ewma_io_bounce copy_in;
-	struct ewma_io_bounce copy_out;
-	bool calibrated;
-	bool automatic;
+	struct ewma_io_bounce in[IO_BUFFER_NR_CLASSES];
+	struct ewma_io_bounce out[IO_BUFFER_NR_CLASSES];
+	struct ewma_io_bounce put;
 };
 
 #define IO_BOUNCE_PROBE_PIECES	4
@@ -71,11 +104,17 @@ void io_bounce_limit_auto(struct io_bounce_limit *limit, size_t start,
 			  size_t max);
 void io_bounce_limit_calibrate(struct io_bounce_limit *limit,
 			       struct io_buffer_manager *mgr);
+u64 io_bounce_limit_cost(struct io_bounce_limit *limit,
+			 enum dma_data_direction dir, unsigned int class);
 bool __io_bounce_limit_probe(struct io_bounce_limit *limit,
-			     struct io_buffer_manager *mgr);
-u64 __io_bounce_copy_start(struct io_bounce_limit *limit, size_t len);
-void __io_bounce_copy_end(struct io_bounce_limit *limit, u64 start, size_t len,
-			  bool in);
+			     struct io_buffer_manager *mgr, size_t size,
+			     unsigned int pieces, enum dma_data_direction dir);
+u64 __io_bounce_time_start(struct io_bounce_limit *limit,
+			   enum io_bounce_step step);
+void __io_bounce_time_end(struct io_bounce_limit *limit,
+			  struct io_buffer_manager *mgr, u64 start,
+			  enum io_bounce_step step, unsigned int class,
+			  enum dma_data_direction dir, unsigned int parts);
 
 /**
  * io_bounce_within - does a mapping lie within the limit
@@ -102,6 +141,9 @@ static __always_inline bool io_bounce_within(const struct io_bounce_limit *limit
  * io_bounce_limit_probe - to be called when a mapping is an ordinary one
  * @limit: the limit of the domain
  * @mgr: the manager of its buffers
+ * @size: bytes to be mapped
+ * @pieces: places in memory that they lie in, at least 1
+ * @dir: direction
  *
  * Now and then this measures what such a mapping costs here and now.
  *
@@ -109,27 +151,37 @@ static __always_inline bool io_bounce_within(const struct io_bounce_limit *limit
  * Return: true if io_bounce_limit_calibrate() is wanted.
  */
 static inline bool io_bounce_limit_probe(struct io_bounce_limit *limit,
-					 struct io_buffer_manager *mgr)
+					 struct io_buffer_manager *mgr,
+					 size_t size, unsigned int pieces,
+					 enum dma_data_direction dir)
 {
 	if (likely(time_before(jiffies, READ_ONCE(limit->next_probe))))
 		return false;
-	return __io_bounce_limit_probe(limit, mgr);
+	return __io_bounce_limit_probe(limit, mgr, size, pieces, dir);
 }
 
-/* To be called around a copy, which now and then is timed. */
-static __always_inline u64 io_bounce_copy_start(struct io_bounce_limit *limit,
-						size_t len)
+/*
+ * To be called around a step of a bounced mapping, which now and then is timed.
+ * Nothing need be called at the end if it turns out not to be a bounced one.
+ */
+static __always_inline u64 io_bounce_time_start(struct io_bounce_limit *limit,
+						enum io_bounce_step step)
 {
-	if (likely(time_before(jiffies, READ_ONCE(limit->next_copy))))
+	if (likely(time_before(jiffies, READ_ONCE(limit->next_time[step]))))
 		return 0;
-	return __io_bounce_copy_start(limit, len);
+	return __io_bounce_time_start(limit, step);
 }
 
-static __always_inline void io_bounce_copy_end(struct io_bounce_limit *limit,
-					       u64 start, size_t len, bool in)
+static __always_inline void
+io_bounce_time_end(struct io_bounce_limit *limit, struct io_buffer_manager *mgr,
+		   u64 start, enum io_bounce_step step,
+		   const struct io_buffer_chunk *chunk,
+		   enum dma_data_direction dir, unsigned int parts)
 {
 	if (unlikely(start))
-		__io_bounce_copy_end(limit, start, len, in);
+		__io_bounce_time_end(limit, mgr, start, step,
+				     io_buffer_granules_shift(chunk), dir,
+				     parts);
 }
 
 #endif /* __IO_BOUNCE_LIMIT_H */

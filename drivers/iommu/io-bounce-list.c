@@ -152,10 +152,13 @@ dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 	struct scatterlist *s;
 	struct io_buffer buf;
 	size_t pos = 0;
+	u64 clock;
 	int i;
 
-	if (!list_allowed(bounce, dev, sg, nents, dir, attrs) ||
-	    !io_bounce_get(bounce, dev, iova_len, dir, IO_BOUNCE_HITS_SG, &buf))
+	if (!list_allowed(bounce, dev, sg, nents, dir, attrs))
+		return DMA_MAPPING_ERROR;
+	clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_MAP);
+	if (!io_bounce_get(bounce, dev, iova_len, dir, IO_BOUNCE_HITS_SG, &buf))
 		return DMA_MAPPING_ERROR;
 
 	begin_list(&buf, 0, iova_len);
@@ -169,6 +172,8 @@ dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 		link_list(&buf, offset, entry_phys(s), len);
 		io_bounce_copy_in(bounce, dev, &buf, offset, len, dir);
 	}
+	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
+			   IO_BOUNCE_STEP_MAP, buf.chunk, dir, 1);
 	return io_buffer_iova(&buf);
 }
 
@@ -188,11 +193,16 @@ bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 			 enum dma_data_direction dir, bool for_cpu)
 {
 	struct scatterlist *s;
+	struct io_buffer buf;
+	u64 clock;
 	int i;
 
 	if (!io_buffer_owns(&bounce->mgr, sg_dma_address(sg)))
 		return false;
 
+	/* Of unmapping a list this is the part that takes time. */
+	clock = for_cpu && dir != DMA_TO_DEVICE ?
+		io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_UNMAP) : 0;
 	for_each_sg(sg, s, nelems, i) {
 		/* Entries that were merged into one before have no length. */
 		if (!sg_dma_len(s) ||
@@ -208,6 +218,10 @@ bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 						    sg_dma_address(s),
 						    sg_dma_len(s), dir);
 	}
+	if (unlikely(clock) &&
+	    io_buffer_find(&bounce->mgr, sg_dma_address(sg), &buf))
+		io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
+				   IO_BOUNCE_STEP_UNMAP, buf.chunk, dir, 1);
 	return true;
 }
 
@@ -355,6 +369,7 @@ int __io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 	size_t mask = (1UL << bounce->mgr.granule_shift) - 1;
 	struct io_buffer buf;
 	size_t in_slot;
+	u64 clock;
 
 	if (!size)
 		return 0;
@@ -367,8 +382,13 @@ int __io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 	if (WARN_ON_ONCE(!dir_permitted(&buf, dir)))
 		return -EINVAL;
 
+	clock = offset ? 0 : io_bounce_time_start(&bounce->limit,
+						  IO_BOUNCE_STEP_MAP);
 	link_list(&buf, in_slot, phys, size);
 	io_bounce_copy_in(bounce, dev, &buf, in_slot, size, dir);
+	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
+			   IO_BOUNCE_STEP_MAP, buf.chunk, dir,
+			   clock ? dma_iova_size(state) / size : 1);
 	return 0;
 }
 
@@ -388,6 +408,7 @@ void __io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 	const struct io_buffer_slot *slot;
 	struct io_buffer buf;
 	size_t in_slot, end;
+	u64 clock;
 
 	if (!size || !io_bounce_find(bounce, dev, addr, &buf))
 		return;
@@ -399,9 +420,13 @@ void __io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 			 size > end - in_slot))
 		return;
 
+	clock = size < slot->len || attrs & DMA_ATTR_SKIP_CPU_SYNC ? 0 :
+		io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_UNMAP);
 	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
 		io_bounce_copy_out(bounce, dev, &buf, in_slot, size, dir);
 	unlink_list(&buf, in_slot, size);
+	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
+			   IO_BOUNCE_STEP_UNMAP, buf.chunk, dir, 1);
 }
 
 /**

@@ -236,7 +236,7 @@ bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
 
 	if (unlikely(!io_bounce_within(&bounce->limit, size, pieces, dir))) {
 		why = IO_BOUNCE_SKIP_LIMIT;
-		io_bounce_ordinary(bounce);
+		io_bounce_ordinary(bounce, size, pieces, dir);
 	} else if (attrs & ATTRS_NOT_BOUNCED) {
 		why = IO_BOUNCE_SKIP_ATTRS;
 	} else if (!device_allowed(bounce, dev)) {

@@ -166,6 +166,7 @@ void io_buffer_want(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 void io_buffer_reclaim_init(struct io_buffer_manager *mgr);
 void io_buffer_reclaim_stop(struct io_buffer_manager *mgr);
 void io_buffer_reclaim_later(struct io_buffer_manager *mgr);
+void io_buffer_reclaim_soon(struct io_buffer_manager *mgr);
 size_t io_buffer_reclaim(struct io_buffer_manager *mgr, size_t bytes, bool idle);
 void io_buffer_retry_later(struct io_buffer_manager *mgr);
 

@@ -118,6 +118,18 @@ void io_buffer_reclaim_later(struct io_buffer_manager *mgr)
 	queue_delayed_work(AGE_WQ, &mgr->age_work, AGE_PERIOD);
 }
 
+/**
+ * io_buffer_reclaim_soon - give back all that is not in use, idle or not
+ * @mgr: the manager of the domain
+ *
+ * Context: any but NMI.
+ */
+void io_buffer_reclaim_soon(struct io_buffer_manager *mgr)
+{
+	WRITE_ONCE(mgr->urgent, true);
+	mod_delayed_work(AGE_WQ, &mgr->age_work, 0);
+}
+
 static void io_buffer_age_work(struct work_struct *work)
 {
 	struct io_buffer_manager *mgr =
@@ -185,12 +197,10 @@ static unsigned long shrinker_scan(struct shrinker *shrinker,
 		if (!READ_ONCE(mgr->memory) || !mutex_trylock(&mgr->lock))
 			continue;
 		io_buffer_retry_later(mgr);
-		if (mgr->limits.unmap_wakes) {
-			WRITE_ONCE(mgr->urgent, true);
-			mod_delayed_work(AGE_WQ, &mgr->age_work, 0);
-		} else {
+		if (mgr->limits.unmap_wakes)
+			io_buffer_reclaim_soon(mgr);
+		else
 			freed += io_buffer_reclaim(mgr, want - freed, false);
-		}
 		mutex_unlock(&mgr->lock);
 	}
 	mutex_unlock(&managers_lock);

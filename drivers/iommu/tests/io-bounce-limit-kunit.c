@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * KUnit tests of the limit that sets itself. The IOMMU takes as long as the
- * tests say, and so do copies: they are said to have begun in the past. All
+ * tests say, and so does bouncing: it is said to have begun in the past. All
  * figures are far apart, because the machine that runs this may be slow.
  */
 
@@ -18,8 +18,13 @@
 
 /* Microseconds; and ns: whatever the machine, cheaper or dearer than that. */
 #define MAP_US		100
-#define COPY_CHEAP	1
-#define COPY_DEAR	(1000 * NSEC_PER_MSEC)
+#define CHEAP		1
+#define DEAR		(1000 * NSEC_PER_MSEC)
+
+/* Classes of slots of this size; a granule is 4 KiB. */
+#define CLASS_4K	0
+#define CLASS_16K	2
+#define CLASS_64K	4
 
 struct limit_test {
 	struct fake_domain *fake;
@@ -50,11 +55,17 @@ static void limit_test_exit(struct kunit *test)
 	fake_domain_destroy(t->fake);
 }
 
-/* An ordinary mapping, and it is time to measure. */
-static bool probe(struct limit_test *t)
+/* An ordinary mapping of @size bytes, and it is time to measure. */
+static bool probe_size(struct limit_test *t, size_t size,
+		       enum dma_data_direction dir)
 {
 	t->limit.next_probe = jiffies;
-	return io_bounce_limit_probe(&t->limit, &t->mgr);
+	return io_bounce_limit_probe(&t->limit, &t->mgr, size, 1, dir);
+}
+
+static bool probe(struct limit_test *t)
+{
+	return probe_size(t, LIMIT_MAX + 1, DMA_TO_DEVICE);
 }
 
 static void probe_often(struct limit_test *t)
@@ -65,11 +76,18 @@ static void probe_often(struct limit_test *t)
 		probe(t);
 }
 
-/* A copy that is said to have taken @ns, and it is time to measure. */
-static void copy(struct limit_test *t, u64 ns)
+/* A step of a bounced mapping that is said to have taken @ns. */
+static void bounce(struct limit_test *t, u64 ns, enum io_bounce_step step,
+		   unsigned int class, enum dma_data_direction dir)
 {
-	__io_bounce_copy_end(&t->limit, ktime_get_mono_fast_ns() - ns,
-			     IO_BOUNCE_COPY_UNIT, true);
+	__io_bounce_time_end(&t->limit, &t->mgr, ktime_get_mono_fast_ns() - ns,
+			     step, class, dir, 1);
+}
+
+static void bounce_out(struct limit_test *t, u64 ns, unsigned int class)
+{
+	bounce(t, ns, IO_BOUNCE_STEP_MAP, class, DMA_TO_DEVICE);
+	bounce(t, ns, IO_BOUNCE_STEP_UNMAP, class, DMA_TO_DEVICE);
 }
 
 static size_t to_device(const struct limit_test *t)
@@ -93,14 +111,27 @@ static void set_average(struct ewma_io_bounce *average, u64 ns)
 	ewma_io_bounce_add(average, ns);
 }
 
-/* Decide on just these figures: the probe that goes before it fails. */
+/*
+ * Decide on just these figures; @copy: ns to copy 64K, in or out. The probe that
+ * goes before it fails.
+ */
 static void decide_on(struct limit_test *t, u64 map, u64 map_list, u64 copy)
 {
+	unsigned int class;
+
+	t->limit.granule_shift = t->mgr.granule_shift;
 	t->limit.calibrated = true;
 	set_average(&t->limit.map, map);
 	set_average(&t->limit.map_list, map_list);
-	set_average(&t->limit.copy_in, copy);
-	set_average(&t->limit.copy_out, copy);
+	for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
+		u64 ns = max_t(u64, (copy << class) >> CLASS_64K, 1);
+
+		set_average(&t->limit.in[class], ns);
+		set_average(&t->limit.out[class], ns);
+	}
+	/* No trial of something else in between */
+	t->limit.bounced_at = jiffies + 3600 * HZ;
+	t->limit.ordinary_at = jiffies + 3600 * HZ;
 	t->fake->fail_map = true;
 	probe(t);
 }
@@ -141,66 +172,153 @@ static void limit_follows_the_iommu(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, from_device(t), LIMIT_MAX);
 }
 
-/* A copy of 64K is said to take as long as four mappings. */
+/* A copy of 64K is said to take as long as about four mappings. */
 static void limit_counts_two_copies_for_reads(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 
-	decide_on(t, 1000, 1000, 4000);
+	decide_on(t, 1000, 1000, 3200);
 	KUNIT_EXPECT_EQ(test, to_device(t), SZ_16K);
 	KUNIT_EXPECT_EQ(test, from_device(t), SZ_8K);
 	KUNIT_EXPECT_EQ(test, t->limit.bytes[DMA_BIDIRECTIONAL], SZ_8K);
 
 	/* A granule to the device is just worth it, from the device it is not. */
-	decide_on(t, 1000, 1000, 15000);
-	KUNIT_EXPECT_EQ(test, to_device(t), 65536 / 15);
+	decide_on(t, 1000, 1000, 13000);
+	KUNIT_EXPECT_EQ(test, to_device(t), SZ_4K);
 	KUNIT_EXPECT_EQ(test, from_device(t), 0);
-	/* To begin takes more than to go on. */
-	decide_on(t, 1000, 1000, 20000);
+}
+
+static void limit_to_begin_takes_more_than_to_go_on(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+
+	decide_on(t, 1000, 1000, 100000);
 	KUNIT_EXPECT_EQ(test, to_device(t), 0);
-	decide_on(t, 1000, 1000, 15000);
-	KUNIT_EXPECT_EQ(test, to_device(t), 0);
-	decide_on(t, 1000, 1000, 12000);
-	KUNIT_EXPECT_EQ(test, to_device(t), 65536 / 12);
+	/* 64K take just as long as a mapping, or nearly. */
+	decide_on(t, 1000, 1000, 1000);
+	KUNIT_EXPECT_EQ(test, to_device(t), SZ_32K);
+	decide_on(t, 1000, 1000, 800);
+	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
+	decide_on(t, 1000, 1000, 1100);
+	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
+	decide_on(t, 1000, 1000, 1200);
+	KUNIT_EXPECT_EQ(test, to_device(t), SZ_32K);
+}
+
+/* What was measured of a class says more than what was measured of another. */
+static void limit_knows_classes_apart(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	int i;
+
+	decide_on(t, 1000000, 1000000, 100000);
+	KUNIT_ASSERT_EQ(test, to_device(t), LIMIT_MAX);
+
+	/* 256K do not fit in a cache, or so it seems. */
+	for (i = 0; i < 64; i++)
+		bounce(t, DEAR, IO_BOUNCE_STEP_MAP, CLASS_64K + 2,
+		       DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, to_device(t), SZ_128K);
+	KUNIT_EXPECT_LT(test, io_bounce_limit_cost(&t->limit, DMA_TO_DEVICE,
+						   CLASS_64K), 1000000);
+	/* A read pays for both ways. */
+	for (i = 0; i < 64; i++)
+		bounce(t, DEAR, IO_BOUNCE_STEP_UNMAP, CLASS_64K + 1,
+		       DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, to_device(t), SZ_128K);
+	KUNIT_EXPECT_EQ(test, from_device(t), SZ_64K);
+}
+
+/* Of a class that was never bounced, its neighbours tell. */
+static void limit_guesses_from_neighbours(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	struct io_bounce_limit *limit = &t->limit;
+
+	limit->granule_shift = t->mgr.granule_shift;
+	limit->copy = 16000;
+	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_TO_DEVICE,
+						   CLASS_16K), 4000);
+	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_FROM_DEVICE,
+						   CLASS_16K), 8000);
+	/* Above it, copying what is more; below it, at least copying. */
+	set_average(&limit->in[CLASS_16K], 5000);
+	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_TO_DEVICE,
+						   CLASS_64K), 17000);
+	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_TO_DEVICE,
+						   CLASS_4K), 1250);
+	set_average(&limit->put, 10);
+	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_TO_DEVICE,
+						   CLASS_16K), 5010);
+	set_average(&limit->out[CLASS_64K], 8000);
+	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_FROM_DEVICE,
+						   CLASS_64K), 25000);
+	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_FROM_DEVICE,
+						   CLASS_16K), 9000);
+}
+
+/* The first of some in a row, after a while, is not what it is otherwise. */
+static void limit_times_a_few_in_a_row(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	unsigned long *next = &t->limit.next_time[IO_BOUNCE_STEP_MAP];
+	int i, timed = 0;
+
+	decide_on(t, 1000, 1000, 1000);
+	*next = jiffies;
+	KUNIT_EXPECT_EQ(test, io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP), 0);
+	for (i = 0; i < 100 && !time_after(*next, jiffies); i++)
+		timed += !!io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP);
+	KUNIT_EXPECT_EQ(test, timed, 3);
+	KUNIT_EXPECT_EQ(test, io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP), 0);
 }
 
 static void limit_survives_one_outlier(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
-	unsigned long before;
+	u64 before;
 
-	calibrate(t);
-	before = ewma_io_bounce_read(&t->limit.copy_in);
-	copy(t, COPY_DEAR);
-	KUNIT_EXPECT_LE(test, ewma_io_bounce_read(&t->limit.copy_in),
-			2 * before);
+	decide_on(t, 1000000, 1000000, 100000);
+	before = io_bounce_limit_cost(&t->limit, DMA_TO_DEVICE, CLASS_64K);
+	bounce(t, DEAR, IO_BOUNCE_STEP_MAP, CLASS_64K, DMA_TO_DEVICE);
+	KUNIT_EXPECT_LE(test, io_bounce_limit_cost(&t->limit, DMA_TO_DEVICE,
+						   CLASS_64K), 2 * before);
+
+	/* Giving a slot back takes no longer than taking and filling it. */
+	bounce(t, DEAR, IO_BOUNCE_STEP_UNMAP, CLASS_4K, DMA_TO_DEVICE);
+	KUNIT_EXPECT_LE(test, io_bounce_limit_cost(&t->limit, DMA_TO_DEVICE,
+						   CLASS_64K), 3 * before);
 }
 
-static void limit_is_put_to_trial(struct kunit *test)
+/* All is bounced: now and then, a few mappings are not. */
+static void limit_tries_ordinary_mappings(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 	unsigned int mappings = 0, maps;
 
-	calibrate(t);
 	/* From nothing, lest what it was be near enough. */
 	decide_on(t, 1000, 1000, 1000000);
-	decide_on(t, 1000000, 1000000, 1);
+	decide_on(t, 100000000, 100000000, 1);
 	t->fake->fail_map = false;
 	KUNIT_ASSERT_EQ(test, to_device(t), LIMIT_MAX);
 
 	/* Nothing happens before it is time. */
-	copy(t, COPY_CHEAP);
+	bounce_out(t, CHEAP, CLASS_4K);
 	KUNIT_EXPECT_EQ(test, t->limit.trials, 0);
 
-	t->limit.trial_at = jiffies;
-	copy(t, COPY_CHEAP);
+	t->limit.ordinary_at = jiffies;
+	bounce_out(t, CHEAP, CLASS_4K);
 	KUNIT_EXPECT_EQ(test, t->limit.trials, 1);
 	KUNIT_EXPECT_EQ(test, to_device(t), 0);
 	KUNIT_EXPECT_EQ(test, from_device(t), 0);
+	/* Bounced mappings that come to their end do not end it. */
+	bounce_out(t, CHEAP, CLASS_4K);
+	KUNIT_EXPECT_EQ(test, to_device(t), 0);
 	maps = t->fake->maps;
 	/* No need to wait for the clock in between. */
 	while (!to_device(t) && mappings < 1000) {
-		io_bounce_limit_probe(&t->limit, &t->mgr);
+		io_bounce_limit_probe(&t->limit, &t->mgr, SZ_4K, 1,
+				      DMA_TO_DEVICE);
 		mappings++;
 	}
 	KUNIT_EXPECT_LT(test, mappings, 100);
@@ -208,40 +326,114 @@ static void limit_is_put_to_trial(struct kunit *test)
 	KUNIT_EXPECT_GE(test, t->fake->maps, maps + mappings);
 }
 
-static void limit_ignores_small_moves(struct kunit *test)
+/* Something is ordinary because of the limit: now and then it is bounced. */
+static void limit_tries_bouncing(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	unsigned long period;
+	int i;
+
+	/* 64K are believed to take three times as long as the IOMMU. */
+	decide_on(t, 1000000, 1000000, 3000000);
+	KUNIT_ASSERT_EQ(test, to_device(t), SZ_16K);
+
+	/* A kind of mapping that was not seen before brings one soon. */
+	probe_size(t, SZ_64K, DMA_TO_DEVICE);
+	KUNIT_EXPECT_TRUE(test, time_before(t->limit.bounced_at, jiffies + HZ));
+	t->limit.bounced_at = jiffies;
+	period = t->limit.bounced_period;
+	probe_size(t, SZ_64K, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, t->limit.trials, 1);
+	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
+	KUNIT_EXPECT_EQ(test, t->limit.bounced_period, 2 * period);
+	/* All of it is timed. */
+	for (i = 0; i < 100; i++)
+		KUNIT_ASSERT_NE(test, io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP), 0);
+
+	/* It is not for those that are bounced anyway to end it. */
+	t->limit.end = jiffies + 3600 * HZ;
+	for (i = 0; i < 64; i++)
+		bounce_out(t, CHEAP, CLASS_4K);
+	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
+	KUNIT_EXPECT_EQ(test, t->limit.decided[DMA_TO_DEVICE], SZ_16K);
+
+	/* 64K take next to nothing after all; the first ones do not count. */
+	for (i = 0; i < 8; i++)
+		bounce_out(t, DEAR, CLASS_64K);
+	for (i = 0; i < 120; i++)
+		bounce_out(t, CHEAP, CLASS_64K);
+	KUNIT_EXPECT_EQ(test, t->limit.trial, IO_BOUNCE_TRIAL_NONE);
+	KUNIT_EXPECT_GE(test, t->limit.decided[DMA_TO_DEVICE], SZ_64K);
+}
+
+static void limit_gives_up_a_trial_nobody_comes_to(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 
-	decide_on(t, 1000, 1000, 1000);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
-	decide_on(t, 1200, 1200, 1000);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
-	decide_on(t, 800, 800, 1000);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
-	decide_on(t, 500, 500, 1000);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_32K);
-	decide_on(t, 1000, 1000, 1000);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
+	decide_on(t, 1000000, 1000000, 3000000);
+	probe_size(t, SZ_64K, DMA_TO_DEVICE);
+	t->limit.bounced_at = jiffies;
+	probe_size(t, SZ_64K, DMA_TO_DEVICE);
+	KUNIT_ASSERT_EQ(test, to_device(t), SZ_64K);
+	KUNIT_EXPECT_EQ(test, from_device(t), t->limit.decided[DMA_FROM_DEVICE]);
+	t->limit.end = jiffies;
+	t->limit.bounced_at = jiffies + 3600 * HZ;
+	probe_size(t, SZ_1M, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, to_device(t), SZ_16K);
+}
+
+/* No trial without hope, but hope comes back. */
+static void limit_does_not_try_the_hopeless(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	int i;
+
+	decide_on(t, 1000, 1000, 1000000);
+	for (i = 0; i < 1000 && !to_device(t); i++) {
+		t->limit.bounced_at = jiffies;
+		probe_size(t, SZ_4K, DMA_TO_DEVICE);
+		if (!i)
+			KUNIT_EXPECT_EQ(test, t->limit.trials, 0);
+	}
+	KUNIT_EXPECT_EQ(test, t->limit.trials, 1);
+	KUNIT_EXPECT_EQ(test, to_device(t), SZ_4K);
+	KUNIT_EXPECT_GT(test, i, 10);
 }
 
 static void limit_of_lists_counts_their_pieces(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 
-	/* 16K for one piece, and as much for each further one. */
-	decide_on(t, 1000, 1000 * IO_BOUNCE_PROBE_PIECES, 4000);
+	/* 16K for one piece; 64K take 2200 more than 1000, 128K 5400. */
+	decide_on(t, 1000, 1000 * IO_BOUNCE_PROBE_PIECES, 3200);
+	KUNIT_ASSERT_EQ(test, to_device(t), SZ_16K);
 	KUNIT_EXPECT_FALSE(test, io_bounce_within(&t->limit, SZ_64K, 3,
 						  DMA_TO_DEVICE));
 	KUNIT_EXPECT_TRUE(test, io_bounce_within(&t->limit, SZ_64K, 4,
 						 DMA_TO_DEVICE));
-	KUNIT_EXPECT_FALSE(test, io_bounce_within(&t->limit, SZ_64K + 1, 4,
+	KUNIT_EXPECT_FALSE(test, io_bounce_within(&t->limit, SZ_128K, 4,
 						  DMA_TO_DEVICE));
+	KUNIT_EXPECT_TRUE(test, io_bounce_within(&t->limit, SZ_128K, 7,
+						 DMA_TO_DEVICE));
 	KUNIT_EXPECT_TRUE(test, io_bounce_within(&t->limit, LIMIT_MAX, 1000,
 						 DMA_TO_DEVICE));
 	KUNIT_EXPECT_FALSE(test, io_bounce_within(&t->limit, LIMIT_MAX + 1, 1000,
 						  DMA_TO_DEVICE));
 	KUNIT_EXPECT_FALSE(test, io_bounce_within(&t->limit, 0, 16,
 						  DMA_TO_DEVICE));
+}
+
+/* A maximum that is no power of two holds to the byte. */
+static void limit_never_exceeds_the_maximum(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+
+	io_bounce_limit_auto(&t->limit, 0, 10000);
+	decide_on(t, 1000, 1000, 1);
+	KUNIT_EXPECT_EQ(test, to_device(t), 10000);
+	io_bounce_limit_auto(&t->limit, 0, 100);
+	decide_on(t, 1000, 1000, 1);
+	KUNIT_EXPECT_EQ(test, to_device(t), 100);
 }
 
 static void limit_fixed_never_measures(struct kunit *test)
@@ -251,7 +443,7 @@ static void limit_fixed_never_measures(struct kunit *test)
 	io_bounce_limit_fixed(&t->limit, SZ_8K);
 	calibrate(t);
 	KUNIT_EXPECT_FALSE(test, probe(t));
-	KUNIT_EXPECT_EQ(test, __io_bounce_copy_start(&t->limit, SZ_64K), 0);
+	KUNIT_EXPECT_EQ(test, __io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP), 0);
 	KUNIT_EXPECT_EQ(test, t->fake->maps, 0);
 	KUNIT_EXPECT_EQ(test, to_device(t), SZ_8K);
 	KUNIT_EXPECT_TRUE(test, io_bounce_within(&t->limit, SZ_8K, 1,
@@ -294,10 +486,17 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(limit_starts_as_told),
 	KUNIT_CASE(limit_follows_the_iommu),
 	KUNIT_CASE(limit_counts_two_copies_for_reads),
+	KUNIT_CASE(limit_to_begin_takes_more_than_to_go_on),
+	KUNIT_CASE(limit_knows_classes_apart),
+	KUNIT_CASE(limit_guesses_from_neighbours),
+	KUNIT_CASE(limit_times_a_few_in_a_row),
 	KUNIT_CASE(limit_survives_one_outlier),
-	KUNIT_CASE(limit_is_put_to_trial),
-	KUNIT_CASE(limit_ignores_small_moves),
+	KUNIT_CASE(limit_tries_ordinary_mappings),
+	KUNIT_CASE(limit_tries_bouncing),
+	KUNIT_CASE(limit_gives_up_a_trial_nobody_comes_to),
+	KUNIT_CASE(limit_does_not_try_the_hopeless),
 	KUNIT_CASE(limit_of_lists_counts_their_pieces),
+	KUNIT_CASE(limit_never_exceeds_the_maximum),
 	KUNIT_CASE(limit_fixed_never_measures),
 	KUNIT_CASE(limit_stays_where_the_iommu_fails),
 	KUNIT_CASE(limit_of_a_lazy_domain),

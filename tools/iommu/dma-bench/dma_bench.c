@@ -33,6 +33,11 @@ static unsigned int warm_rounds = 24;
 module_param(warm_rounds, uint, 0644);
 MODULE_PARM_DESC(warm_rounds, "rounds before those that count");
 
+/* What sets itself by what it measures needs the load that is to count. */
+static unsigned int warm_ms;
+module_param(warm_ms, uint, 0644);
+MODULE_PARM_DESC(warm_ms, "and then so long without a rest");
+
 struct bench_dev {
 	struct device *dev;
 	struct dentry *file;
@@ -288,12 +293,16 @@ static int helper_thread(void *data)
 static int worker_thread(void *data)
 {
 	struct worker *w = data;
+	unsigned long end;
 	unsigned int i;
 
 	for (i = 0; i < warm_rounds && !w->ret; i++) {
 		w->ret = one_round(w);
 		msleep(WARM_SLEEP_MS);
 	}
+	end = jiffies + msecs_to_jiffies(warm_ms);
+	while (time_before(jiffies, end) && !w->ret)
+		w->ret = one_round(w);
 	w->map = 0;
 	w->unmap = 0;
 	w->sync = 0;
