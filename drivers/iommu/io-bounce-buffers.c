@@ -449,6 +449,42 @@ void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 	io_bounce_count(bounce, IO_BOUNCE_BYTES_OUT, len);
 }
 
+static __always_inline dma_addr_t
+map_slot(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
+	 size_t offset, size_t size, enum dma_data_direction dir)
+{
+	struct io_buffer buf;
+
+	if (!get_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_SINGLE,
+		      &buf))
+		return DMA_MAPPING_ERROR;
+
+	*io_buffer_slot(&buf) = (struct io_buffer_slot) {
+		.orig = phys,
+		.start = offset,
+		.len = size,
+	};
+	copy_phys(phys, io_buffer_vaddr(&buf) + offset, size, true);
+	sync_in(bounce, &buf, offset, size, dir);
+	return io_buffer_iova(&buf) + offset;
+}
+
+/* Out of line, so that the clock costs nothing when it is not looked at. */
+static noinline dma_addr_t
+map_slot_timed(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
+	       size_t offset, size_t size, enum dma_data_direction dir)
+{
+	u64 clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_MAP);
+	dma_addr_t addr = map_slot(bounce, dev, phys, offset, size, dir);
+
+	if (addr != DMA_MAPPING_ERROR)
+		io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
+				   IO_BOUNCE_STEP_MAP,
+				   io_buffer_class(&bounce->mgr, offset + size),
+				   dir, 1);
+	return addr;
+}
+
 /**
  * __io_bounce_map - map through a bounce buffer
  * @bounce: the bounce buffers of the domain
@@ -467,26 +503,39 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 			   enum dma_data_direction dir, unsigned long attrs)
 {
 	size_t offset = phys & ((1UL << bounce->mgr.granule_shift) - 1);
-	struct io_buffer buf;
-	u64 clock;
 
 	if (!io_bounce_allowed(bounce, dev, size, 1, dir, attrs))
 		return DMA_MAPPING_ERROR;
-	clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_MAP);
-	if (!get_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_SINGLE,
-		      &buf))
-		return DMA_MAPPING_ERROR;
+	if (io_bounce_time_due(&bounce->limit, IO_BOUNCE_STEP_MAP))
+		return map_slot_timed(bounce, dev, phys, offset, size, dir);
+	return map_slot(bounce, dev, phys, offset, size, dir);
+}
 
-	*io_buffer_slot(&buf) = (struct io_buffer_slot) {
-		.orig = phys,
-		.start = offset,
-		.len = size,
-	};
-	copy_phys(phys, io_buffer_vaddr(&buf) + offset, size, true);
-	sync_in(bounce, &buf, offset, size, dir);
-	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
-			   IO_BOUNCE_STEP_MAP, buf.chunk, dir, 1);
-	return io_buffer_iova(&buf) + offset;
+static __always_inline void
+unmap_slot(struct io_bounce *bounce, struct device *dev,
+	   const struct io_buffer *buf, dma_addr_t addr, size_t size,
+	   enum dma_data_direction dir, unsigned long attrs)
+{
+	if (dir != DMA_TO_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
+		io_bounce_copy_out(bounce, dev, buf,
+				   io_buffer_offset_in_slot(buf, addr), size,
+				   dir);
+	put_slot(buf);
+}
+
+static noinline void
+unmap_slot_timed(struct io_bounce *bounce, struct device *dev,
+		 struct io_buffer buf, dma_addr_t addr, size_t size,
+		 enum dma_data_direction dir, unsigned long attrs)
+{
+	/* Once the slot is given back, the chunk may go. */
+	unsigned int class = io_buffer_granules_shift(buf.chunk);
+	u64 clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_UNMAP);
+
+	unmap_slot(bounce, dev, &buf, addr, size, dir, attrs);
+	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
+		io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
+				   IO_BOUNCE_STEP_UNMAP, class, dir, 1);
 }
 
 /**
@@ -506,24 +555,16 @@ bool __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
 		       enum dma_data_direction dir, unsigned long attrs)
 {
 	struct io_buffer buf;
-	u64 clock;
 
 	if (!io_buffer_owns(&bounce->mgr, addr))
 		return false;
-	clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_UNMAP);
 	if (!find_slot(bounce, dev, addr, &buf))
 		return true;
 
-	if (attrs & DMA_ATTR_SKIP_CPU_SYNC)
-		clock = 0;
+	if (io_bounce_time_due(&bounce->limit, IO_BOUNCE_STEP_UNMAP))
+		unmap_slot_timed(bounce, dev, buf, addr, size, dir, attrs);
 	else
-		io_bounce_copy_out(bounce, dev, &buf,
-				   io_buffer_offset_in_slot(&buf, addr), size,
-				   dir);
-	/* Before the slot goes: the chunk may go with it. */
-	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
-			   IO_BOUNCE_STEP_UNMAP, buf.chunk, dir, 1);
-	put_slot(&buf);
+		unmap_slot(bounce, dev, &buf, addr, size, dir, attrs);
 	return true;
 }
 

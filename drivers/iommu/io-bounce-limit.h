@@ -160,27 +160,33 @@ static inline bool io_bounce_limit_probe(struct io_bounce_limit *limit,
 	return __io_bounce_limit_probe(limit, mgr, size, pieces, dir);
 }
 
+/* Is a step of a bounced mapping to be timed, or at least asked for that? */
+static __always_inline bool io_bounce_time_due(const struct io_bounce_limit *limit,
+					       enum io_bounce_step step)
+{
+	return unlikely(!time_before(jiffies, READ_ONCE(limit->next_time[step])));
+}
+
 /*
  * To be called around a step of a bounced mapping, which now and then is timed.
  * Nothing need be called at the end if it turns out not to be a bounced one.
  */
-static __always_inline u64 io_bounce_time_start(struct io_bounce_limit *limit,
-						enum io_bounce_step step)
+static inline u64 io_bounce_time_start(struct io_bounce_limit *limit,
+				       enum io_bounce_step step)
 {
-	if (likely(time_before(jiffies, READ_ONCE(limit->next_time[step]))))
-		return 0;
-	return __io_bounce_time_start(limit, step);
+	return io_bounce_time_due(limit, step) ?
+	       __io_bounce_time_start(limit, step) : 0;
 }
 
-static __always_inline void
-io_bounce_time_end(struct io_bounce_limit *limit, struct io_buffer_manager *mgr,
-		   u64 start, enum io_bounce_step step,
-		   const struct io_buffer_chunk *chunk,
-		   enum dma_data_direction dir, unsigned int parts)
+static inline void io_bounce_time_end(struct io_bounce_limit *limit,
+				      struct io_buffer_manager *mgr, u64 start,
+				      enum io_bounce_step step,
+				      unsigned int class,
+				      enum dma_data_direction dir,
+				      unsigned int parts)
 {
 	if (unlikely(start))
-		__io_bounce_time_end(limit, mgr, start, step,
-				     io_buffer_granules_shift(chunk), dir,
+		__io_bounce_time_end(limit, mgr, start, step, class, dir,
 				     parts);
 }
 

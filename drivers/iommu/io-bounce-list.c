@@ -14,6 +14,11 @@
 
 #include "io-bounce-internal.h"
 
+static unsigned int slot_class(const struct io_buffer *buf)
+{
+	return io_buffer_granules_shift(buf->chunk);
+}
+
 /* Let a slot stand for memory in several places, none of them known yet. */
 static void begin_list(const struct io_buffer *buf, size_t start, size_t len)
 {
@@ -173,7 +178,7 @@ dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 		io_bounce_copy_in(bounce, dev, &buf, offset, len, dir);
 	}
 	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
-			   IO_BOUNCE_STEP_MAP, buf.chunk, dir, 1);
+			   IO_BOUNCE_STEP_MAP, slot_class(&buf), dir, 1);
 	return io_buffer_iova(&buf);
 }
 
@@ -221,7 +226,7 @@ bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 	if (unlikely(clock) &&
 	    io_buffer_find(&bounce->mgr, sg_dma_address(sg), &buf))
 		io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
-				   IO_BOUNCE_STEP_UNMAP, buf.chunk, dir, 1);
+				   IO_BOUNCE_STEP_UNMAP, slot_class(&buf), dir, 1);
 	return true;
 }
 
@@ -387,7 +392,7 @@ int __io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 	link_list(&buf, in_slot, phys, size);
 	io_bounce_copy_in(bounce, dev, &buf, in_slot, size, dir);
 	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
-			   IO_BOUNCE_STEP_MAP, buf.chunk, dir,
+			   IO_BOUNCE_STEP_MAP, slot_class(&buf), dir,
 			   clock ? dma_iova_size(state) / size : 1);
 	return 0;
 }
@@ -426,7 +431,7 @@ void __io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 		io_bounce_copy_out(bounce, dev, &buf, in_slot, size, dir);
 	unlink_list(&buf, in_slot, size);
 	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
-			   IO_BOUNCE_STEP_UNMAP, buf.chunk, dir, 1);
+			   IO_BOUNCE_STEP_UNMAP, slot_class(&buf), dir, 1);
 }
 
 /**

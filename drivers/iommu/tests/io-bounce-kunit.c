@@ -359,7 +359,8 @@ static void bounce_idle_domain_is_small(struct kunit *test)
 	kunit_info(test, "%zu bytes and %zu for each CPU\n", own, each_cpu);
 	if (IS_ENABLED(CONFIG_LOCKDEP) || IS_ENABLED(CONFIG_DEBUG_OBJECTS))
 		kunit_skip(test, "debugging makes locks and timers larger");
-	KUNIT_EXPECT_LE(test, own + 2 * each_cpu, SZ_1K);
+	KUNIT_EXPECT_LE(test, own, SZ_1K);
+	KUNIT_EXPECT_LE(test, each_cpu, 128);
 }
 
 static bool start_state(struct bounce_test *t, struct dma_iova_state *state,
