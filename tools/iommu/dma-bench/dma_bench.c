@@ -29,6 +29,9 @@
 /* Rounds before those that count have time in between, for memory to grow. */
 #define WARM_SLEEP_MS	15
 
+/* A window may be more than there is memory for: that is an error, no disaster. */
+#define BENCH_GFP	(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN | __GFP_NORETRY)
+
 static unsigned int warm_rounds = 24;
 module_param(warm_rounds, uint, 0644);
 MODULE_PARM_DESC(warm_rounds, "rounds before those that count");
@@ -97,8 +100,7 @@ static int alloc_buffer(const struct dma_bench_run *run, struct buffer *b)
 	if (sg_alloc_table(&b->sgt, run->nents, GFP_KERNEL))
 		return -ENOMEM;
 	for_each_sgtable_sg(&b->sgt, sg, i) {
-		page = alloc_pages(GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN,
-				   order);
+		page = alloc_pages(BENCH_GFP, order);
 		if (!page) {
 			free_buffer(run, b);
 			return -ENOMEM;
@@ -370,7 +372,7 @@ static int prepare_worker(struct worker *w, unsigned int nr)
 		if (alloc_buffer(run, &w->buffers[i]))
 			return -ENOMEM;
 	for (i = 0; i < run->window; i++) {
-		w->scratch[i] = (void *)__get_free_pages(GFP_KERNEL | __GFP_ZERO,
+		w->scratch[i] = (void *)__get_free_pages(BENCH_GFP,
 							 get_order(run->size));
 		if (!w->scratch[i])
 			return -ENOMEM;
