@@ -213,6 +213,88 @@ static void bounce_wrong_size_stays_within_the_mapping(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, p[100], GUARD);
 }
 
+static void destroy_domain(void *data)
+{
+	struct bounce_test *t = data;
+
+	io_bounce_teardown(t->bounce);
+	fake_domain_destroy(t->fake);
+}
+
+/* One more domain, with bounce buffers of its own; gone when the test is over. */
+static void create_domain(struct kunit *test, struct bounce_test *t)
+{
+	*t = *(struct bounce_test *)test->priv;
+	t->fake = fake_domain_create(test);
+	t->bounce = kunit_kzalloc(test, sizeof(*t->bounce), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, t->bounce);
+	io_bounce_setup(t->bounce, true, &t->fake->domain, &t->fake->iovad,
+			SZ_16M);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, destroy_domain, t),
+			0);
+}
+
+static void use_once(struct kunit *test, struct bounce_test *t, size_t size,
+		     enum dma_data_direction dir)
+{
+	dma_addr_t addr = map(t, t->pages, size, dir);
+
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	__io_bounce_unmap(t->bounce, t->dev, addr, size, dir, 0);
+	KUNIT_EXPECT_EQ(test, t->bounce->mgr.memory, SZ_64K);
+}
+
+/* Let the period that is watched end. */
+static void age(struct bounce_test *t)
+{
+	struct delayed_work *work = &t->bounce->mgr.age_work;
+
+	mod_delayed_work(system_freezable_wq, work, 0);
+	/* Not flush_delayed_work(): the work may have queued itself again. */
+	flush_work(&work->work);
+}
+
+static unsigned int nr_pools(struct io_buffer_manager *mgr)
+{
+	unsigned int perm, class, nr = 0;
+
+	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++)
+		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
+			nr += !!rcu_access_pointer(mgr->pools[perm][class]);
+	return nr;
+}
+
+#define NR_DOMAINS	256
+
+/* As on a machine with many devices, each of which was used for once. */
+static void bounce_many_domains_fall_idle(struct kunit *test)
+{
+	struct bounce_test *domains;
+	unsigned int i;
+
+	domains = kunit_kcalloc(test, NR_DOMAINS, sizeof(*domains), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, domains);
+	for (i = 0; i < NR_DOMAINS; i++) {
+		create_domain(test, &domains[i]);
+		use_once(test, &domains[i], SZ_4K << i % 3, i % 3);
+	}
+	/* The first period ends, in which all were used, and then the next. */
+	for (i = 0; i < 2 * NR_DOMAINS; i++)
+		age(&domains[i % NR_DOMAINS]);
+
+	for (i = 0; i < NR_DOMAINS; i++) {
+		struct io_buffer_manager *mgr = &domains[i].bounce->mgr;
+
+		KUNIT_EXPECT_EQ(test, mgr->memory, 0);
+		KUNIT_EXPECT_EQ(test, mgr->nr_chunks, 0);
+		KUNIT_EXPECT_EQ(test, nr_pools(mgr), 0);
+		KUNIT_EXPECT_NULL(test, mgr->regions);
+		KUNIT_EXPECT_EQ(test, domains[i].fake->mapped, 0);
+		/* Nor is anybody woken for them. */
+		KUNIT_EXPECT_FALSE(test, delayed_work_pending(&mgr->age_work));
+	}
+}
+
 static void bounce_unmap_twice_is_harmless(struct kunit *test)
 {
 	struct bounce_test *t = test->priv;
@@ -452,6 +534,7 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_from_device_short_write),
 	KUNIT_CASE(bounce_bidirectional_syncs),
 	KUNIT_CASE(bounce_sync_for_device_keeps_what_the_device_wrote),
+	KUNIT_CASE(bounce_many_domains_fall_idle),
 	KUNIT_CASE(bounce_wrong_size_stays_within_the_mapping),
 	KUNIT_CASE(bounce_unmap_twice_is_harmless),
 	KUNIT_CASE(bounce_policy),
