@@ -307,7 +307,7 @@ static u64 piece_ns(struct io_bounce_limit *limit)
 	u64 map = ewma_io_bounce_read(&limit->map);
 	u64 list = ewma_io_bounce_read(&limit->map_list);
 
-	return list > map ? (list - map) / (IO_BOUNCE_PROBE_PIECES - 1) : 0;
+	return list > map ? div_u64(list - map, IO_BOUNCE_PROBE_PIECES - 1) : 0;
 }
 
 /*
