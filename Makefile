@@ -13,7 +13,7 @@ X86 := configs/x86_64.config
 
 ##@ To try it
 # Said at the start of what ends in a kernel build, not after a download.
-run test test-% check kernel debug native sweep: export BUILDS_KERNEL = 1
+run test test-% check kernel debug native stack sweep: export BUILDS_KERNEL = 1
 
 run: deps kernel ## boot the built kernel under each IOMMU mode, verify I/O, measure: build/run
 	scripts/run
@@ -25,7 +25,9 @@ bench: deps kernel ## what streaming DMA costs the CPU, in each mode and behind 
 	scripts/bench
 native: deps fetch ## the same at the speed of your own CPU, on an IOMMU that costs what it is told to
 	scripts/native
-sweep: deps kernel ## a disk behind virtio-iommu, as its requests get dearer
+stack: deps-bench kernel ## disks and networks behind each IOMMU, in each mode
+	scripts/stack
+sweep: deps-bench kernel ## a disk and networks behind virtio-iommu, as its requests get dearer
 	scripts/sweep
 check: deps ## the quick suites, after a change
 	scripts/test --quick
@@ -33,6 +35,8 @@ check: deps ## the quick suites, after a change
 ##@ To work on it
 deps: ## install, or name, the packages this needs
 	scripts/deps
+deps-bench: ## also what only stack and sweep need
+	scripts/deps bench
 fetch: ## the pinned kernel, unpacked: build/pristine (or from LINUX=<tree or tarball>)
 	scripts/fetch
 tree: need fetch ## that kernel with the series on it: build/linux
@@ -64,4 +68,4 @@ need:
 	@for tool in git python3; do command -v $$tool >/dev/null || \
 		{ echo "$$tool is missing: 'make deps' installs or names what is needed" >&2; exit 1; }; done
 
-.PHONY: need run test check native sweep deps fetch tree kernel debug series branch refresh clean distclean help
+.PHONY: need run test check native stack sweep deps deps-bench fetch tree kernel debug series branch refresh clean distclean help
