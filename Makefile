@@ -13,7 +13,7 @@ X86 := configs/x86_64.config
 
 ##@ To try it
 # Said at the start of what ends in a kernel build, not after a download.
-run test test-% check kernel debug native stack sweep: export BUILDS_KERNEL = 1
+run test test-% check kernel debug bench native stack sweep: export BUILDS_KERNEL = 1
 
 run: deps kernel ## boot the built kernel under each IOMMU mode, verify I/O, measure: build/run
 	scripts/run
@@ -21,9 +21,10 @@ test: deps ## everything that proves it; the last line is the result
 	scripts/test
 test-%: deps ## one suite of tests/suites.list
 	scripts/test $*
-bench: deps kernel ## what streaming DMA costs the CPU, in each mode and behind each IOMMU: build/bench
+bench: deps kernel ## what streaming DMA costs, in each mode and behind each IOMMU, emulated and native: build/bench
 	scripts/bench
-native: deps fetch ## the same at the speed of your own CPU, on an IOMMU that costs what it is told to
+	scripts/native
+native: deps fetch ## only natively: at the speed of your own CPU, on an IOMMU that costs what it is told to
 	scripts/native
 stack: deps-bench kernel ## disks and networks behind each IOMMU, in each mode
 	scripts/stack
@@ -68,4 +69,4 @@ need:
 	@for tool in git python3; do command -v $$tool >/dev/null || \
 		{ echo "$$tool is missing: 'make deps' installs or names what is needed" >&2; exit 1; }; done
 
-.PHONY: need run test check native stack sweep deps deps-bench fetch tree kernel debug series branch refresh clean distclean help
+.PHONY: need run test check bench native stack sweep deps deps-bench fetch tree kernel debug series branch refresh clean distclean help

@@ -18,6 +18,9 @@
 #define DEVICE_NAME	"benchdma"
 /* Long enough to see, short enough for hundreds of them. */
 #define RUN_NS		(20 * NSEC_PER_MSEC)
+/* Small copies: 16 KiB for what is copied and what it is copied to, at most */
+#define NR_COPIES	100000
+#define COPY_BUFFERS	32
 /* About what a large copy takes where nobody knows better. */
 #define BYTES_PER_NS	16
 
@@ -25,6 +28,10 @@ static unsigned int costs[8] = { 0, 300, 1000, 3000, 10000 };
 static unsigned int nr_costs = 5;
 module_param_array(costs, uint, &nr_costs, 0444);
 MODULE_PARM_DESC(costs, "ns that a map, an unmap and a sync of the IOMMU take each");
+
+static char *set = "mappings";
+module_param(set, charp, 0444);
+MODULE_PARM_DESC(set, "what to measure: mappings, cpus (one and two of them) or copies");
 
 static unsigned int cost_ns;
 static phys_addr_t any_phys;
@@ -160,13 +167,18 @@ static void measure(struct device *dev, struct dma_bench_run run)
 		print_result(&run);
 }
 
+static unsigned int window(unsigned int size)
+{
+	return size < SZ_64K ? 32 : 8;
+}
+
 /* Buffers that stay in the caches, and some that do not. */
 static unsigned int cold(unsigned int size)
 {
 	return clamp(SZ_64M / size, 256U, 4096U);
 }
 
-static void measure_all(struct device *dev)
+static void measure_mappings(struct device *dev)
 {
 	static const unsigned int sizes[] = {
 		64, 256, SZ_4K, SZ_16K, SZ_64K, SZ_256K
@@ -176,7 +188,7 @@ static void measure_all(struct device *dev)
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		run.size = sizes[i];
-		run.window = sizes[i] < SZ_64K ? 32 : 8;
+		run.window = window(sizes[i]);
 		for (run.dir = 1; run.dir <= 2; run.dir++) {
 			run.op = DMA_BENCH_SINGLE;
 			run.nents = 1;
@@ -196,6 +208,85 @@ static void measure_all(struct device *dev)
 	}
 }
 
+/* On one CPU and on two, unmapping on the same one and on the other. */
+static void measure_cpus(struct device *dev)
+{
+	static const unsigned int sizes[] = { 64, SZ_4K, SZ_64K };
+	struct dma_bench_run run = { .op = DMA_BENCH_SINGLE, .nents = 1 };
+	unsigned int i, how;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		run.size = sizes[i];
+		run.window = window(sizes[i]);
+		run.buffers = run.window;
+		for (run.dir = 1; run.dir <= 2; run.dir++) {
+			for (how = 0; how < 4; how++) {
+				run.threads = how < 2 ? 1 : 2;
+				run.cross_cpu = how % 2;
+				measure(dev, run);
+			}
+		}
+	}
+}
+
+static noinline void copy_by_loop(void *to, const void *from, size_t len)
+{
+	const u64 *in = from;
+	u64 *out = to;
+
+	/* One by one: the compiler would make it a memcpy() again. */
+	for (; len; len -= sizeof(u64))
+		WRITE_ONCE(*out++, READ_ONCE(*in++));
+}
+
+static noinline void copy_by_memcpy(void *to, const void *from, size_t len)
+{
+	memcpy(to, from, len);
+}
+
+/* What memcpy() is on CPUs that say they are good at it, but never here */
+static noinline void copy_by_rep_movsb(void *to, const void *from, size_t len)
+{
+	asm volatile("rep movsb" : "+D" (to), "+S" (from), "+c" (len) :: "memory");
+}
+
+typedef void (*copy_fn)(void *to, const void *from, size_t len);
+
+/* So many copies among buffers that are all in the cache: ns for all of them */
+static u64 time_copies(copy_fn copy, u8 *memory, size_t len)
+{
+	u64 begin = ktime_get_ns();
+	unsigned int i, n;
+
+	for (n = 0; n < NR_COPIES / COPY_BUFFERS; n++)
+		for (i = 0; i < COPY_BUFFERS; i++)
+			copy(memory + 2 * i * len, memory + (2 * i + 1) * len,
+			     len);
+	return ktime_get_ns() - begin;
+}
+
+/* What bounce buffers do most of the time with little, and the least it can be. */
+static void measure_copies(u8 *memory)
+{
+	static const unsigned int sizes[] = { 64, 128, 256 };
+	static const copy_fn fns[] = {
+		copy_by_memcpy, copy_by_rep_movsb, copy_by_loop
+	};
+	unsigned int i, j, n;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		u64 best[] = { U64_MAX, U64_MAX, U64_MAX };
+
+		/* The best of some, in turn: the others met somebody else. */
+		for (n = 0; n < 20; n++)
+			for (j = 0; j < ARRAY_SIZE(fns); j++)
+				best[j] = min(best[j],
+					      time_copies(fns[j], memory, sizes[i]));
+		pr_info("bench: {\"size\": %u, \"copies\": %u, \"memcpy\": %llu, \"rep movsb\": %llu, \"loop\": %llu}\n",
+			sizes[i], NR_COPIES, best[0], best[1], best[2]);
+	}
+}
+
 static struct platform_device *add_device(int id)
 {
 	struct platform_device *pdev = platform_device_alloc(DEVICE_NAME, id);
@@ -212,11 +303,29 @@ static struct platform_device *add_device(int id)
 	return pdev;
 }
 
+/* Each cost has a device of its own, and so a domain that knows no other. */
+static void measure_costs(void (*measure_one)(struct device *dev))
+{
+	unsigned int i;
+
+	for (i = 0; i < nr_costs; i++) {
+		struct platform_device *pdev = add_device(i);
+
+		if (!pdev) {
+			pr_info("bench: failed\n");
+			break;
+		}
+		cost_ns = costs[i];
+		measure_one(&pdev->dev);
+		platform_device_unregister(pdev);
+	}
+}
+
 static int __init uml_bench_init(void)
 {
-	void *page = (void *)get_zeroed_page(GFP_KERNEL);
-	unsigned int i;
-	int ret = page ? 0 : -ENOMEM;
+	/* For copies; also an address in memory, as any mapping's */
+	u8 *memory = kzalloc(2 * COPY_BUFFERS * 256, GFP_KERNEL);
+	int ret = memory ? 0 : -ENOMEM;
 
 	ret = ret ?: iommu_device_sysfs_add(&null_iommu, NULL, NULL, "nulliommu");
 	ret = ret ?: iommu_device_register(&null_iommu, &null_ops, NULL);
@@ -224,17 +333,16 @@ static int __init uml_bench_init(void)
 		pr_info("bench: failed\n");
 		return ret;
 	}
-	any_phys = virt_to_phys(page);
+	any_phys = virt_to_phys(memory);
 
-	for (i = 0; i < nr_costs; i++) {
-		struct platform_device *pdev = add_device(i);
-
-		if (!pdev)
-			break;
-		cost_ns = costs[i];
-		measure_all(&pdev->dev);
-		platform_device_unregister(pdev);
-	}
+	if (!strcmp(set, "mappings"))
+		measure_costs(measure_mappings);
+	else if (!strcmp(set, "cpus"))
+		measure_costs(measure_cpus);
+	else if (!strcmp(set, "copies"))
+		measure_copies(memory);
+	else
+		pr_info("bench: failed\n");
 	pr_info("bench: done\n");
 	kernel_halt();
 	return 0;
