@@ -316,6 +316,10 @@ static inline bool io_bounce_iova_start(struct io_bounce *bounce,
 					enum dma_data_direction dir,
 					unsigned long attrs)
 {
+	/* Of a state in many places, only the first link has to ask. */
+	if (bounce && READ_ONCE(state->__size) & DMA_IOVA_NO_BOUNCE)
+		return false;
+
 	return bounce && __io_bounce_iova_start(bounce, dev, state, phys,
 						offset, size, dir, attrs);
 }
