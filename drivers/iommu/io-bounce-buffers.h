@@ -218,7 +218,6 @@ static inline void __io_bounce_iova_free(struct io_bounce *bounce,
  * What dma-iommu calls. @bounce is NULL where a domain has no bounce buffers.
  */
 
-/* Is a mapping a bounced one? */
 /*
  * Map @phys through a bounce buffer; DMA_MAPPING_ERROR where that is not to
  * be, for whatever reason: the caller then maps the ordinary way.
