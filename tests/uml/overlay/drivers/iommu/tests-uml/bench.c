@@ -21,6 +21,8 @@
 /* Small copies: 16 KiB for what is copied and what it is copied to, at most */
 #define NR_COPIES	100000
 #define COPY_BUFFERS	32
+/* What a map and an unmap take without the IOMMU, about: see bench-smp.config */
+#define PAIR_NS		(IS_ENABLED(CONFIG_SMP) ? 1000U : 100U)
 /* About what a large copy takes where nobody knows better. */
 #define BYTES_PER_NS	16
 
@@ -158,7 +160,7 @@ static void print_result(const struct dma_bench_run *run)
 
 static void measure(struct device *dev, struct dma_bench_run run)
 {
-	u64 pair = max(3 * cost_ns * run.nents, 100U) + run.size / BYTES_PER_NS;
+	u64 pair = max(3 * cost_ns * run.nents, PAIR_NS) + run.size / BYTES_PER_NS;
 
 	run.rounds = clamp_t(u64, div_u64(RUN_NS, pair * run.window), 4, 20000);
 	if (bench(dev, &run))
