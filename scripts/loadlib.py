@@ -27,7 +27,7 @@ PASSTHROUGH = "iommu.passthrough=1 iommu.bounce=off"
 PROGRAMS = ["iperf3:iperf3", "sockperf:sockperf"]
 DISKS = ["nvme", "virtio-blk"]
 NICS = ["virtio-net", "e1000e"]
-COUNTED_TIMES = 3
+COUNTED_TRIES = 3
 
 
 class LoadError(Exception):
@@ -136,8 +136,6 @@ def run(boot, kernel, initrd, out):
         raise LoadError(f"{boot.name}: the boot failed with status {status}: "
                         + (errors.strip() or "\n".join(others[-5:])))
     check(boot, rows, others)
-    if boot.instrument == "icount":
-        rows = middle(rows)
     common = {"instrument": boot.instrument, "iommu": boot.iommu}
     return [{**common, **row} for row in rows], others
 
@@ -176,15 +174,6 @@ def check(boot, rows, others):
             raise LoadError(f"{boot.name}: {words[1]} has a domain of type {words[2]}, not {boot.mode.domain}")
     if "iommu.bounce=on" in boot.mode.parameters and "@bounce" not in others:
         raise LoadError(f"{boot.name}: the kernel has no bounce buffers, or did not turn them on")
-
-
-def middle(rows):
-    """Of each load's COUNTED_TIMES rows the middle one: an idle guest's clock leaps to its
-    next timer, and so one row may be off by far when QEMU's other thread is late."""
-    same = {}
-    for row in rows:
-        same.setdefault(tuple(row.get(k) for k in ("device", "job", "jobs", "cost_ns")), []).append(row)
-    return [sorted(found, key=speed)[len(found) // 2] for found in same.values()]
 
 
 def parse(lines):
