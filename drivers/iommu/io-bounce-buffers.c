@@ -29,6 +29,10 @@ static void io_bounce_work(struct work_struct *work)
 	struct io_bounce *bounce = container_of(work, struct io_bounce, work);
 	struct io_bounce_stats __percpu *stats;
 
+	/* Devices are being shut down, the IOMMU perhaps before us. */
+	if (system_state >= SYSTEM_HALT)
+		return;
+
 	if (!bounce->stats) {
 		stats = alloc_percpu(struct io_bounce_stats);
 		if (stats)
@@ -149,7 +153,7 @@ dir_to_perm(enum dma_data_direction dir)
  * io_bounce_ordinary - a mapping is about to be made the ordinary way
  * @bounce: the bounce buffers of the domain
  * @size: bytes to be mapped in one operation
- * @pieces: places in memory that they lie in, at least 1
+ * @pieces: places in memory that they lie in; 0: it is not because of the limit
  * @dir: direction
  *
  * Context: any but NMI.
@@ -185,7 +189,7 @@ static noinline void io_bounce_missed(struct io_bounce *bounce,
 		queue_work(system_dfl_wq, &bounce->work);
 	}
 	io_bounce_count(bounce, IO_BOUNCE_MISS_COLD + why, 1);
-	io_bounce_ordinary(bounce, size, 1, dir);
+	io_bounce_ordinary(bounce, size, 0, dir);
 	/* This is when more is in use than ever, if it is. */
 	if (time_after_eq64(get_jiffies_64(), READ_ONCE(bounce->sample_at))) {
 		WRITE_ONCE(bounce->sample_at, get_jiffies_64() + SAMPLE_PERIOD);

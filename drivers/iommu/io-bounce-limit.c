@@ -65,8 +65,8 @@
 /* No trial of what is likely to take more than so many times as long. */
 #define HOPELESS		4
 
-/* A domain's first estimate is made of that many, one after the other. */
-#define CALIBRATE_PROBES	16
+/* A domain's first estimate is the best of that many. */
+#define CALIBRATE_PROBES	8
 #define CALIBRATE_COPY		SZ_16K
 
 /*
@@ -94,21 +94,24 @@ static void add_sample(struct ewma_io_bounce *average, u64 ns)
 }
 
 /* The least that reading the clock twice can look like. */
-static u64 clock_ns(void)
+static u32 clock_ns(void)
 {
-	static u64 least = U64_MAX;
-	u64 now = least;
+	static u32 least;
+	u32 ns = READ_ONCE(least);
 	int i;
 
-	for (i = 0; least == U64_MAX && i < 8; i++) {
+	if (likely(ns))
+		return ns;
+	/* Several CPUs may do this: all come to a good value. */
+	ns = U32_MAX;
+	for (i = 0; i < 8; i++) {
 		u64 start = ktime_get_mono_fast_ns();
+		u64 now = ktime_get_mono_fast_ns();
 
-		now = min(now, ktime_get_mono_fast_ns() - start);
+		ns = min_t(u64, ns, max(now, start + 1) - start);
 	}
-	/* Two CPUs may race: both have good values. */
-	if (least == U64_MAX)
-		WRITE_ONCE(least, now);
-	return now;
+	WRITE_ONCE(least, ns);
+	return ns;
 }
 
 static u64 since(u64 start)
@@ -116,7 +119,7 @@ static u64 since(u64 start)
 	u64 now = ktime_get_mono_fast_ns();
 	u64 ns = now > start ? now - start : 0;
 
-	return ns - min(ns, clock_ns());
+	return ns - min_t(u64, ns, clock_ns());
 }
 
 /* IOVA space for a probe: no device will use it, so any will do. */
@@ -318,7 +321,7 @@ static size_t bytes_per_piece(struct io_bounce_limit *limit,
 			      enum dma_data_direction dir, u64 map)
 {
 	unsigned int class = class_of(limit, limit->max);
-	u64 piece = piece_ns(limit), bytes = SZ_1G;
+	u64 piece = piece_ns(limit), bytes = limit->max;
 	size_t from = limit->decided[dir];
 
 	for (; class_bytes(limit, class) > from; class--) {
@@ -414,14 +417,14 @@ static void start_bounced(struct io_bounce_limit *limit, unsigned int class,
 	limit->bounced_period = min(2 * limit->bounced_period,
 				    (unsigned long)BOUNCED_PERIOD_MAX);
 	if (io_bounce_limit_cost(limit, dir, class) > map * HOPELESS) {
-		if (ewma_io_bounce_read(&limit->in[class]))
-			add_sample(&limit->in[class], 1);
-		if (ewma_io_bounce_read(&limit->out[class]))
-			add_sample(&limit->out[class], 1);
+		add_to_class(limit, limit->in, class, 1);
+		if (dir != DMA_TO_DEVICE)
+			add_to_class(limit, limit->out, class, 1);
 		return;
 	}
 
 	limit->trial = IO_BOUNCE_TRIAL_BOUNCED;
+	limit->trial_class = class;
 	limit->left = BOUNCED_MAPPINGS;
 	limit->end = jiffies + BOUNCED_TIME;
 	limit->trials++;
@@ -431,8 +434,8 @@ static void start_bounced(struct io_bounce_limit *limit, unsigned int class,
 }
 
 /*
- * A mapping is an ordinary one, perhaps because of the limit. The first time
- * that happens to such a mapping, see soon whether it is right.
+ * A mapping is an ordinary one because of the limit. The first time that happens
+ * to such a mapping, see soon whether it is right.
  */
 static void kept_out(struct io_bounce_limit *limit, size_t size,
 		     unsigned int pieces, enum dma_data_direction dir)
@@ -454,8 +457,28 @@ static void kept_out(struct io_bounce_limit *limit, size_t size,
 	}
 }
 
-/* See what a device that never was busy can tell: copying, in the cache. */
-static u64 copy_in_cache(void)
+static void calibrate_iommu(struct ewma_io_bounce *average,
+			    struct io_buffer_manager *mgr, unsigned int pieces)
+{
+	u64 best = 0;
+	int i;
+
+	/* The first finds neither page tables nor addresses at hand. */
+	for (i = 0; i < CALIBRATE_PROBES; i++) {
+		u64 ns = probe(mgr, pieces);
+
+		if (ns && (!best || ns < best))
+			best = ns;
+	}
+	if (best)
+		add_sample(average, best);
+}
+
+/*
+ * See what a device that never was busy can tell: copying, in the cache. In ns
+ * for %IO_BOUNCE_COPY_UNIT bytes, 0 where memory is short.
+ */
+static u32 copy_in_cache(void)
 {
 	void *from = kmalloc(CALIBRATE_COPY, GFP_KERNEL | __GFP_NOWARN);
 	void *to = kmalloc(CALIBRATE_COPY, GFP_KERNEL | __GFP_NOWARN);
@@ -469,9 +492,11 @@ static u64 copy_in_cache(void)
 		/* The first one brings it into the cache. */
 		ns = i > 1 ? min(ns, since(start)) : since(start);
 	}
+	if (from && to)
+		ns = sane(ns * (IO_BOUNCE_COPY_UNIT / CALIBRATE_COPY));
 	kfree(from);
 	kfree(to);
-	return ns * (IO_BOUNCE_COPY_UNIT / CALIBRATE_COPY);
+	return ns;
 }
 
 /**
@@ -484,16 +509,14 @@ static u64 copy_in_cache(void)
 void io_bounce_limit_calibrate(struct io_bounce_limit *limit,
 			       struct io_buffer_manager *mgr)
 {
-	int i;
-
 	if (!limit->automatic || limit->calibrated || !try_busy(limit))
 		return;
 
 	limit->granule_shift = mgr->granule_shift;
-	limit->copy = sane(copy_in_cache());
-	for (i = 0; i < CALIBRATE_PROBES; i++)
-		probe_once(limit, mgr);
-	limit->calibrated = ewma_io_bounce_read(&limit->map);
+	limit->copy = copy_in_cache();
+	calibrate_iommu(&limit->map, mgr, 1);
+	calibrate_iommu(&limit->map_list, mgr, IO_BOUNCE_PROBE_PIECES);
+	limit->calibrated = limit->copy && ewma_io_bounce_read(&limit->map);
 	if (limit->calibrated)
 		decide_all(limit, mgr);
 	WRITE_ONCE(limit->ordinary_at, jiffies + ORDINARY_PERIOD);
@@ -510,9 +533,10 @@ static void measure_ordinary(struct io_bounce_limit *limit,
 	u64 start = ktime_get_mono_fast_ns(), rest;
 
 	probe_once(limit, mgr);
-	rest = since(start) * PROBE_SHARE;
-	WRITE_ONCE(limit->next_probe,
-		   jiffies + max_t(u64, PROBE_PERIOD, nsecs_to_jiffies64(rest)));
+	/* Who was preempted meanwhile shall not make it wait for long. */
+	rest = min_t(u64, nsecs_to_jiffies64(since(start) * PROBE_SHARE),
+		     BOUNCED_PERIOD_MAX);
+	WRITE_ONCE(limit->next_probe, jiffies + max_t(u64, PROBE_PERIOD, rest));
 	WRITE_ONCE(limit->ordinary_at, jiffies + ORDINARY_PERIOD);
 
 	if (limit->trial == IO_BOUNCE_TRIAL_ORDINARY && --limit->left) {
@@ -524,7 +548,8 @@ static void measure_ordinary(struct io_bounce_limit *limit,
 		return;
 
 	decide_all(limit, mgr);
-	kept_out(limit, size, pieces, dir);
+	if (pieces)
+		kept_out(limit, size, pieces, dir);
 }
 
 /**
@@ -532,7 +557,8 @@ static void measure_ordinary(struct io_bounce_limit *limit,
  * @limit: the limit of the domain
  * @mgr: the manager of its buffers
  * @size: bytes to be mapped
- * @pieces: places in memory that they lie in, at least 1
+ * @pieces: places in memory that they lie in; 0: it is not because of the limit
+ *	that the mapping is an ordinary one
  * @dir: direction
  *
  * Context: any but NMI.
@@ -609,16 +635,14 @@ static void note_step(struct io_bounce_limit *limit, enum io_bounce_step step,
 }
 
 /* The end of a trial is for those to bring for whose sake it is made. */
-static bool trial_goes_on(struct io_bounce_limit *limit, size_t bytes,
-			  enum io_bounce_step step,
-			  enum dma_data_direction dir)
+static bool trial_goes_on(struct io_bounce_limit *limit,
+			  enum io_bounce_step step, unsigned int class)
 {
 	switch (limit->trial) {
 	case IO_BOUNCE_TRIAL_ORDINARY:
 		return true;
 	case IO_BOUNCE_TRIAL_BOUNCED:
-		if (step == IO_BOUNCE_STEP_UNMAP && limit->left &&
-		    bytes > limit->decided[dir])
+		if (step == IO_BOUNCE_STEP_MAP && class >= limit->trial_class)
 			limit->left--;
 		return limit->left && time_before(jiffies, limit->end);
 	default:
@@ -647,7 +671,7 @@ void __io_bounce_time_end(struct io_bounce_limit *limit,
 		return;
 
 	note_step(limit, step, class, dir, ns);
-	if (!trial_goes_on(limit, class_bytes(limit, class), step, dir)) {
+	if (!trial_goes_on(limit, step, class)) {
 		decide_all(limit, mgr);
 		if (time_after_eq(jiffies, limit->ordinary_at))
 			start_ordinary(limit);

@@ -36,7 +36,8 @@ enum io_bounce_trial {
  * struct io_bounce_limit - the largest mapping that a domain bounces
  *
  * Read on every map:
- * @bytes: by direction: the largest mapping that is bounced; 0: none is
+ * @bytes: by direction: the largest mapping in one place that is bounced; 0:
+ *	none is, and no list
  * @piece: by direction: how much larger it may be for each further place in
  *	memory that it consists of
  * @next_time: by step: in jiffies: from then on, time a bounced one
@@ -50,6 +51,7 @@ enum io_bounce_trial {
  * @calibrated: there are values for @map, @map_list and @copy
  * @burst: by step: how many in a row were timed just now
  * @trial: &enum io_bounce_trial that is under way
+ * @trial_class: of slots, for whose sake mappings are bounced
  * @left: mappings until it ends
  * @end: in jiffies: when it ends at the latest
  * @ordinary_at: in jiffies: when mappings should be ordinary ones for a trial
@@ -80,6 +82,7 @@ struct io_bounce_limit {
 	bool calibrated;
 	u8 burst[IO_BOUNCE_NR_STEPS];
 	u8 trial;
+	u8 trial_class;
 	u32 left;
 	unsigned long end;
 	unsigned long ordinary_at;
@@ -134,7 +137,7 @@ static __always_inline bool io_bounce_within(const struct io_bounce_limit *limit
 	if (likely(size - 1 < bytes))
 		return true;
 	return pieces > 1 && bytes && size - 1 < READ_ONCE(limit->max) &&
-	       size - bytes <= (pieces - 1) * READ_ONCE(limit->piece[dir]);
+	       size - bytes <= (u64)(pieces - 1) * READ_ONCE(limit->piece[dir]);
 }
 
 /**
@@ -142,7 +145,8 @@ static __always_inline bool io_bounce_within(const struct io_bounce_limit *limit
  * @limit: the limit of the domain
  * @mgr: the manager of its buffers
  * @size: bytes to be mapped
- * @pieces: places in memory that they lie in, at least 1
+ * @pieces: places in memory that they lie in; 0: it is not because of the limit
+ *	that the mapping is an ordinary one
  * @dir: direction
  *
  * Now and then this measures what such a mapping costs here and now.

@@ -273,7 +273,8 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 			       size_t offset, size_t size,
 			       enum dma_data_direction dir, unsigned long attrs)
 {
-	size_t start = phys & ((1UL << bounce->mgr.granule_shift) - 1);
+	size_t granule = 1UL << bounce->mgr.granule_shift;
+	size_t start = phys & (granule - 1);
 	size_t whole = dma_iova_size(state);
 	dma_addr_t unused = state->addr;
 	unsigned int pieces;
@@ -282,8 +283,8 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 	if (state->__size & (DMA_IOVA_USE_BOUNCE | DMA_IOVA_NO_BOUNCE))
 		return 0;
 
-	/* A guess: the others are as large as the first. */
-	pieces = size < whole ? DIV_ROUND_UP(whole, max(size, 1)) : 1;
+	/* A guess: the others are as large as the first, or a granule. */
+	pieces = size < whole ? DIV_ROUND_UP(whole, max(size, granule)) : 1;
 	if (offset ||
 	    !io_bounce_allowed(bounce, dev, whole, pieces, dir, attrs) ||
 	    !io_bounce_get(bounce, dev, start + whole, dir, IO_BOUNCE_HITS_IOVA,
@@ -393,7 +394,8 @@ int __io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 	io_bounce_copy_in(bounce, dev, &buf, in_slot, size, dir);
 	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
 			   IO_BOUNCE_STEP_MAP, slot_class(&buf), dir,
-			   clock ? dma_iova_size(state) / size : 1);
+			   clock ? DIV_ROUND_UP(dma_iova_size(state),
+						max(size, mask + 1)) : 1);
 	return 0;
 }
 

@@ -234,13 +234,14 @@ bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
 {
 	enum io_bounce_counter why;
 
-	if (unlikely(!io_bounce_within(&bounce->limit, size, pieces, dir))) {
+	if (unlikely(attrs & ATTRS_NOT_BOUNCED)) {
+		why = IO_BOUNCE_SKIP_ATTRS;
+	} else if (unlikely(!device_allowed(bounce, dev))) {
+		why = IO_BOUNCE_SKIP_DEVICE;
+	} else if (unlikely(!io_bounce_within(&bounce->limit, size, pieces,
+					      dir))) {
 		why = IO_BOUNCE_SKIP_LIMIT;
 		io_bounce_ordinary(bounce, size, pieces, dir);
-	} else if (attrs & ATTRS_NOT_BOUNCED) {
-		why = IO_BOUNCE_SKIP_ATTRS;
-	} else if (!device_allowed(bounce, dev)) {
-		why = IO_BOUNCE_SKIP_DEVICE;
 	} else {
 		return true;
 	}

@@ -271,6 +271,10 @@ static void io_buffer_work(struct work_struct *work)
 		container_of(work, struct io_buffer_manager, work);
 	unsigned int bit;
 
+	/* Devices are being shut down, the IOMMU perhaps before us. */
+	if (system_state >= SYSTEM_HALT)
+		return;
+
 	guard(mutex)(&mgr->lock);
 
 	if (!mgr->size && reserve_window(mgr)) {

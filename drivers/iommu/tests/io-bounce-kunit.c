@@ -230,6 +230,7 @@ static void create_domain(struct kunit *test, struct bounce_test *t)
 	KUNIT_ASSERT_NOT_NULL(test, t->bounce);
 	io_bounce_setup(t->bounce, true, &t->fake->domain, &t->fake->iovad,
 			SZ_16M);
+	io_bounce_limit_fixed(&t->bounce->limit, LIMIT);
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, destroy_domain, t),
 			0);
 }

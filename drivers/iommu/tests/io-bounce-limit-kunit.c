@@ -19,7 +19,7 @@
 /* Microseconds; and ns: whatever the machine, cheaper or dearer than that. */
 #define MAP_US		100
 #define CHEAP		1
-#define DEAR		(1000 * NSEC_PER_MSEC)
+#define DEAR		(100 * NSEC_PER_MSEC)
 
 /* Classes of slots of this size; a granule is 4 KiB. */
 #define CLASS_4K	0
@@ -156,7 +156,9 @@ static void limit_follows_the_iommu(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 
+	io_bounce_limit_auto(&t->limit, 0, LIMIT_MAX);
 	calibrate(t);
+	KUNIT_ASSERT_TRUE(test, t->limit.calibrated);
 	KUNIT_EXPECT_GT(test, to_device(t), 0);
 	KUNIT_EXPECT_GE(test, to_device(t), from_device(t));
 	KUNIT_EXPECT_LE(test, to_device(t), LIMIT_MAX);
@@ -331,6 +333,7 @@ static void limit_tries_bouncing(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 	unsigned long period;
+	u64 cost;
 	int i;
 
 	/* 64K are believed to take three times as long as the IOMMU. */
@@ -353,14 +356,19 @@ static void limit_tries_bouncing(struct kunit *test)
 	/* It is not for those that are bounced anyway to end it. */
 	t->limit.end = jiffies + 3600 * HZ;
 	for (i = 0; i < 64; i++)
-		bounce_out(t, CHEAP, CLASS_4K);
+		bounce_out(t, CHEAP, CLASS_64K - 1);
+	KUNIT_EXPECT_EQ(test, t->limit.trial, IO_BOUNCE_TRIAL_BOUNCED);
 	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
 	KUNIT_EXPECT_EQ(test, t->limit.decided[DMA_TO_DEVICE], SZ_16K);
 
-	/* 64K take next to nothing after all; the first ones do not count. */
+	/* The first of those it is for do not count. */
+	cost = io_bounce_limit_cost(&t->limit, DMA_TO_DEVICE, CLASS_64K);
 	for (i = 0; i < 8; i++)
 		bounce_out(t, DEAR, CLASS_64K);
-	for (i = 0; i < 120; i++)
+	KUNIT_EXPECT_EQ(test, cost, io_bounce_limit_cost(&t->limit, DMA_TO_DEVICE,
+							 CLASS_64K));
+	/* 64K take next to nothing after all. */
+	for (i = 0; i < 56; i++)
 		bounce_out(t, CHEAP, CLASS_64K);
 	KUNIT_EXPECT_EQ(test, t->limit.trial, IO_BOUNCE_TRIAL_NONE);
 	KUNIT_EXPECT_GE(test, t->limit.decided[DMA_TO_DEVICE], SZ_64K);
@@ -389,15 +397,50 @@ static void limit_does_not_try_the_hopeless(struct kunit *test)
 	int i;
 
 	decide_on(t, 1000, 1000, 1000000);
+	probe_size(t, SZ_4K, DMA_TO_DEVICE);
 	for (i = 0; i < 1000 && !to_device(t); i++) {
 		t->limit.bounced_at = jiffies;
 		probe_size(t, SZ_4K, DMA_TO_DEVICE);
-		if (!i)
-			KUNIT_EXPECT_EQ(test, t->limit.trials, 0);
 	}
 	KUNIT_EXPECT_EQ(test, t->limit.trials, 1);
 	KUNIT_EXPECT_EQ(test, to_device(t), SZ_4K);
 	KUNIT_EXPECT_GT(test, i, 10);
+}
+
+/* The same for a class that was never measured. */
+static void limit_does_not_trust_the_first_estimate(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	unsigned int class;
+	int i;
+
+	decide_on(t, 1000, 1000, 1000000);
+	t->limit.copy = 1000000;
+	for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
+		ewma_io_bounce_init(&t->limit.in[class]);
+	probe_size(t, SZ_4K, DMA_TO_DEVICE);
+	for (i = 0; i < 1000 && !to_device(t); i++) {
+		t->limit.bounced_at = jiffies;
+		probe_size(t, SZ_4K, DMA_TO_DEVICE);
+	}
+	KUNIT_EXPECT_EQ(test, to_device(t), SZ_4K);
+}
+
+/* What was not to be had is no reason to try something larger. */
+static void limit_does_not_mind_misses(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	int i;
+
+	decide_on(t, 1000000, 1000000, 3000000);
+	for (i = 0; i < 3; i++) {
+		t->limit.bounced_at = jiffies;
+		t->limit.next_probe = jiffies;
+		io_bounce_limit_probe(&t->limit, &t->mgr, SZ_64K, 0,
+				      DMA_TO_DEVICE);
+	}
+	KUNIT_EXPECT_EQ(test, t->limit.trials, 0);
+	KUNIT_EXPECT_EQ(test, t->limit.kept_out[0], 0);
 }
 
 static void limit_of_lists_counts_their_pieces(struct kunit *test)
@@ -495,6 +538,8 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(limit_tries_bouncing),
 	KUNIT_CASE(limit_gives_up_a_trial_nobody_comes_to),
 	KUNIT_CASE(limit_does_not_try_the_hopeless),
+	KUNIT_CASE(limit_does_not_trust_the_first_estimate),
+	KUNIT_CASE(limit_does_not_mind_misses),
 	KUNIT_CASE(limit_of_lists_counts_their_pieces),
 	KUNIT_CASE(limit_never_exceeds_the_maximum),
 	KUNIT_CASE(limit_fixed_never_measures),
