@@ -13,7 +13,7 @@ X86 := configs/x86_64.config
 
 ##@ To try it
 # Said at the start of what ends in a kernel build, not after a download.
-run test test-% check kernel debug bench native stack sweep: export BUILDS_KERNEL = 1
+run test test-% check kernel debug bench calls native stack sweep: export BUILDS_KERNEL = 1
 
 run: deps kernel ## boot the built kernel under each IOMMU mode, verify I/O, measure: build/run
 	scripts/run
@@ -21,14 +21,15 @@ test: deps ## everything that proves it; the last line is the result
 	scripts/test
 test-%: deps ## one suite of tests/suites.list
 	scripts/test $*
-bench: deps kernel ## what streaming DMA costs, in each mode and behind each IOMMU, emulated and native: build/bench
+bench: deps-bench kernel ## all that is measured, one after the other, an hour and a half: build/bench
+	@status=0; for part in bench native stack sweep; do scripts/$$part || status=1; done; exit $$status
+calls: deps kernel ## of that: what a map and an unmap cost in each mode and behind each IOMMU, memory held, a crowd
 	scripts/bench
+native: deps fetch ## of that: calls at the speed of your own CPU, on an IOMMU that costs what it is told to
 	scripts/native
-native: deps fetch ## only natively: at the speed of your own CPU, on an IOMMU that costs what it is told to
-	scripts/native
-stack: deps-bench kernel ## disks and networks behind each IOMMU, in each mode
+stack: deps-bench kernel ## of that: disks and networks behind each IOMMU, in each mode
 	scripts/stack
-sweep: deps-bench kernel ## a disk and networks behind virtio-iommu, as its requests get dearer
+sweep: deps-bench kernel ## of that: a disk and networks behind virtio-iommu, as its requests get dearer
 	scripts/sweep
 check: deps ## the quick suites, after a change
 	scripts/test --quick
@@ -69,4 +70,4 @@ need:
 	@for tool in git python3; do command -v $$tool >/dev/null || \
 		{ echo "$$tool is missing: 'make deps' installs or names what is needed" >&2; exit 1; }; done
 
-.PHONY: need run test check bench native stack sweep deps deps-bench fetch tree kernel debug series branch refresh clean distclean help
+.PHONY: need run test check bench calls native stack sweep deps deps-bench fetch tree kernel debug series branch refresh clean distclean help
