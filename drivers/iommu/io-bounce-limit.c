@@ -173,6 +173,9 @@ static u64 probe(struct io_buffer_manager *mgr, unsigned int pieces)
 		bool good = !iommu_sync_map(domain, iova, mapped) &&
 			    mapped == pieces * granule;
 
+		/* Unmapping a single mapping asks for this first. */
+		if (pieces == 1)
+			iommu_iova_to_phys(domain, iova);
 		iommu_iotlb_gather_init(&gather);
 		gather.queued = lazy;
 		iommu_unmap_fast(domain, iova, mapped, &gather);
