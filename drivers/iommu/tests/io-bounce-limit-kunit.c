@@ -390,21 +390,28 @@ static void limit_gives_up_a_trial_nobody_comes_to(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, to_device(t), SZ_16K);
 }
 
-/* No trial without hope, but hope comes back. */
-static void limit_does_not_try_the_hopeless(struct kunit *test)
+/* How often it must be time for a trial until 4K to the device get one */
+static int times_until_trial(struct limit_test *t)
 {
-	struct limit_test *t = test->priv;
 	int i;
 
-	decide_on(t, 1000, 1000, 1000000);
 	probe_size(t, SZ_4K, DMA_TO_DEVICE);
 	for (i = 0; i < 1000 && !to_device(t); i++) {
 		t->limit.bounced_at = jiffies;
 		probe_size(t, SZ_4K, DMA_TO_DEVICE);
 	}
+	return i;
+}
+
+/* No trial without hope, but hope comes back. */
+static void limit_does_not_try_the_hopeless(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+
+	decide_on(t, 1000, 1000, 1000000);
+	KUNIT_EXPECT_GT(test, times_until_trial(t), 10);
 	KUNIT_EXPECT_EQ(test, t->limit.trials, 1);
 	KUNIT_EXPECT_EQ(test, to_device(t), SZ_4K);
-	KUNIT_EXPECT_GT(test, i, 10);
 }
 
 /* The same for a class that was never measured. */
@@ -412,17 +419,12 @@ static void limit_does_not_trust_the_first_estimate(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 	unsigned int class;
-	int i;
 
 	decide_on(t, 1000, 1000, 1000000);
 	t->limit.copy = 1000000;
 	for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
 		ewma_io_bounce_init(&t->limit.in[class]);
-	probe_size(t, SZ_4K, DMA_TO_DEVICE);
-	for (i = 0; i < 1000 && !to_device(t); i++) {
-		t->limit.bounced_at = jiffies;
-		probe_size(t, SZ_4K, DMA_TO_DEVICE);
-	}
+	KUNIT_EXPECT_LT(test, times_until_trial(t), 1000);
 	KUNIT_EXPECT_EQ(test, to_device(t), SZ_4K);
 }
 
