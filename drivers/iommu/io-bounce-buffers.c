@@ -39,7 +39,7 @@ static void io_bounce_work(struct work_struct *work)
 			/* Pairs with io_bounce_count(): zeroed, then seen. */
 			smp_store_release(&bounce->stats, stats);
 	}
-	io_bounce_limit_calibrate(&bounce->limit, &bounce->mgr);
+	io_bounce_limit_calibrate(&bounce->limit, bounce->mgr.granule_shift);
 }
 
 /**
@@ -152,17 +152,19 @@ dir_to_perm(enum dma_data_direction dir)
 /**
  * io_bounce_ordinary - a mapping is about to be made the ordinary way
  * @bounce: the bounce buffers of the domain
+ * @dev: the device
  * @size: bytes to be mapped in one operation
  * @pieces: places in memory that they lie in; 0: it is not because of the limit
  * @dir: direction
  *
  * Context: any but NMI.
  */
-void io_bounce_ordinary(struct io_bounce *bounce, size_t size,
-			unsigned int pieces, enum dma_data_direction dir)
+void io_bounce_ordinary(struct io_bounce *bounce, struct device *dev,
+			size_t size, unsigned int pieces,
+			enum dma_data_direction dir)
 {
-	if (io_bounce_limit_probe(&bounce->limit, &bounce->mgr, size, pieces,
-				  dir))
+	if (io_bounce_limit_probe(&bounce->limit, dev, &bounce->mgr, size,
+				  pieces, dir))
 		queue_work(system_dfl_wq, &bounce->work);
 }
 
@@ -189,7 +191,7 @@ static noinline void io_bounce_missed(struct io_bounce *bounce,
 		queue_work(system_dfl_wq, &bounce->work);
 	}
 	io_bounce_count(bounce, IO_BOUNCE_MISS_COLD + why, 1);
-	io_bounce_ordinary(bounce, size, 0, dir);
+	io_bounce_ordinary(bounce, dev, size, 0, dir);
 	/* This is when more is in use than ever, if it is. */
 	if (time_after_eq64(get_jiffies_64(), READ_ONCE(bounce->sample_at))) {
 		WRITE_ONCE(bounce->sample_at, get_jiffies_64() + SAMPLE_PERIOD);

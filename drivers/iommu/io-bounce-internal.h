@@ -86,8 +86,9 @@ void io_bounce_teardown(struct io_bounce *bounce);
 bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
 		       size_t size, unsigned int pieces,
 		       enum dma_data_direction dir, unsigned long attrs);
-void io_bounce_ordinary(struct io_bounce *bounce, size_t size,
-			unsigned int pieces, enum dma_data_direction dir);
+void io_bounce_ordinary(struct io_bounce *bounce, struct device *dev,
+			size_t size, unsigned int pieces,
+			enum dma_data_direction dir);
 bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
 		   enum dma_data_direction dir, enum io_bounce_counter hit,
 		   struct io_buffer *buf);

@@ -15,15 +15,12 @@
  * that its cost has a bound. For the hot path that is one comparison.
  */
 
-#include <linux/iommu.h>
-#include <linux/iova.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 
 #include "io-bounce-limit.h"
-#include "iommu-pages.h"
 
 /* Between steps that are timed, and between two probes of the IOMMU. */
 #define TIME_PERIOD		max(HZ / 50, 1)
@@ -65,8 +62,8 @@
 /* No trial of what is likely to take more than so many times as long. */
 #define HOPELESS		4
 
-/* A domain's first estimate is the best of that many. */
-#define CALIBRATE_PROBES	8
+/* So many samples make the first estimate of the IOMMU, lists included. */
+#define FIRST_SAMPLES		16
 #define CALIBRATE_COPY		SZ_16K
 
 /*
@@ -93,124 +90,49 @@ static void add_sample(struct ewma_io_bounce *average, u64 ns)
 	ewma_io_bounce_add(average, sane(ns));
 }
 
-/* The least that reading the clock twice can look like. */
-static u32 clock_ns(void)
-{
-	static u32 least;
-	u32 ns = READ_ONCE(least);
-	int i;
-
-	if (likely(ns))
-		return ns;
-	/* Several CPUs may do this: all come to a good value. */
-	ns = U32_MAX;
-	for (i = 0; i < 8; i++) {
-		u64 start = ktime_get_mono_fast_ns();
-		u64 now = ktime_get_mono_fast_ns();
-
-		ns = min_t(u64, ns, max(now, start + 1) - start);
-	}
-	WRITE_ONCE(least, ns);
-	return ns;
-}
-
-static u64 since(u64 start)
-{
-	u64 now = ktime_get_mono_fast_ns();
-	u64 ns = now > start ? now - start : 0;
-
-	return ns - min_t(u64, ns, clock_ns());
-}
-
-/* IOVA space for a probe: no device will use it, so any will do. */
-static unsigned long probe_iova(struct iova_domain *iovad,
-				const struct iommu_domain *domain,
-				unsigned int pieces)
-{
-	unsigned long shift = iova_shift(iovad);
-	u64 limit = domain->geometry.aperture_end;
-	unsigned long pfn;
-
-	pfn = alloc_iova_fast(iovad, pieces,
-			      min_t(u64, limit, DMA_BIT_MASK(32)) >> shift,
-			      false);
-	if (!pfn)
-		pfn = alloc_iova_fast(iovad, pieces, limit >> shift, false);
-	return pfn;
-}
-
 /*
- * Map, unmap and invalidate as dma-iommu does, @pieces granules of the zero
- * page, and see how long that takes; 0 where it cannot be done. A lazy domain
- * does not invalidate then and there, so that is not counted there.
+ * What the first mappings took decides until there is an average: the best of
+ * them, for the very first finds neither page tables nor addresses at hand.
  */
-static u64 probe(struct io_buffer_manager *mgr, unsigned int pieces)
+static void first_estimate(struct ewma_io_bounce *average, u64 ns)
 {
-	size_t granule = 1UL << mgr->granule_shift, mapped = 0;
-	struct iommu_domain *domain = mgr->domain;
-	bool lazy = domain->type == IOMMU_DOMAIN_DMA_FQ;
-	phys_addr_t phys = page_to_phys(ZERO_PAGE(0));
-	struct iommu_iotlb_gather gather;
-	u64 start, ns = 0;
-	dma_addr_t iova;
-	unsigned long pfn;
+	unsigned long so_far = ewma_io_bounce_read(average);
 
-	if (granule > PAGE_SIZE)
-		return 0;
-
-	start = ktime_get_mono_fast_ns();
-	pfn = probe_iova(mgr->iovad, domain, pieces);
-	if (!pfn)
-		return 0;
-	iova = (dma_addr_t)pfn << mgr->granule_shift;
-
-	while (mapped < pieces * granule &&
-	       !iommu_map_nosync(domain, iova + mapped, phys, granule,
-				 IOMMU_READ, GFP_ATOMIC))
-		mapped += granule;
-
-	if (mapped) {
-		bool good = !iommu_sync_map(domain, iova, mapped) &&
-			    mapped == pieces * granule;
-
-		/* Unmapping a single mapping asks for this first. */
-		if (pieces == 1)
-			iommu_iova_to_phys(domain, iova);
-		iommu_iotlb_gather_init(&gather);
-		gather.queued = lazy;
-		iommu_unmap_fast(domain, iova, mapped, &gather);
-		if (!lazy)
-			iommu_iotlb_sync(domain, &gather);
-		if (good)
-			ns = max_t(u64, since(start), 1);
-		/* Only then may addresses and page tables be used again. */
-		if (lazy) {
-			iommu_flush_iotlb_all(domain);
-			iommu_put_pages_list(&gather.freelist);
-		}
-	}
-	free_iova_fast(mgr->iovad, pfn, pieces);
-	return ns;
+	if (so_far && so_far <= ns)
+		return;
+	ewma_io_bounce_init(average);
+	ewma_io_bounce_add(average, sane(ns));
 }
 
-/* What a mapping costs here and now, or 0. */
-static u64 probe_warm(struct io_buffer_manager *mgr, unsigned int pieces)
+static bool first_samples(const struct io_bounce_limit *limit)
 {
-	u64 ns = probe(mgr, pieces);
-
-	if (ns && ns < PROBE_WARM_NS)
-		ns = (probe(mgr, pieces) + probe(mgr, pieces)) / 2;
-	return ns;
+	return limit->samples < FIRST_SAMPLES;
 }
 
-static void probe_once(struct io_bounce_limit *limit,
-		       struct io_buffer_manager *mgr)
+static u64 probe(struct io_bounce_limit *limit, struct device *dev, bool list)
 {
-	bool list = limit->probes++ & 1;
-	u64 ns = probe_warm(mgr, list ? IO_BOUNCE_PROBE_PIECES : 1);
+	limit->probes++;
+	return io_bounce_probe(dev, 1UL << limit->granule_shift, list);
+}
 
-	if (ns)
-		add_sample(list ? &limit->map_list : &limit->map, ns);
+/* Time the IOMMU, here and now, of single mappings and of lists in turn. */
+static void probe_once(struct io_bounce_limit *limit, struct device *dev)
+{
+	bool list = limit->samples & 1, first = first_samples(limit);
+	struct ewma_io_bounce *average = list ? &limit->map_list : &limit->map;
+	u64 ns = probe(limit, dev, list);
+
+	if (!first && ns && ns < PROBE_WARM_NS)
+		ns = (probe(limit, dev, list) + probe(limit, dev, list)) / 2;
+	/* Wraps round to where the first ones are over. */
+	if (!++limit->samples)
+		limit->samples = FIRST_SAMPLES;
+	if (!ns)
+		return;
+	if (first)
+		first_estimate(average, ns);
+	else
+		add_sample(average, ns);
 }
 
 /* What copying alone takes, by the first estimate */
@@ -344,6 +266,10 @@ static void decide(struct io_bounce_limit *limit, enum dma_data_direction dir)
 	u64 map = ewma_io_bounce_read(&limit->map);
 	size_t piece;
 
+	/* What we began with is as good as anything until this is known. */
+	if (!map)
+		return;
+
 	limit->decided[dir] = pays_up_to(limit, dir, map, map / HYSTERESIS);
 	piece = bytes_per_piece(limit, dir, map);
 	if (limit->piece[dir] != piece)
@@ -460,23 +386,6 @@ static void kept_out(struct io_bounce_limit *limit, size_t size,
 	}
 }
 
-static void calibrate_iommu(struct ewma_io_bounce *average,
-			    struct io_buffer_manager *mgr, unsigned int pieces)
-{
-	u64 best = 0;
-	int i;
-
-	/* The first finds neither page tables nor addresses at hand. */
-	for (i = 0; i < CALIBRATE_PROBES; i++) {
-		u64 ns = probe(mgr, pieces);
-
-		if (ns && (!best || ns < best))
-			best = ns;
-	}
-	if (best)
-		add_sample(average, best);
-}
-
 /*
  * See what a device that never was busy can tell: copying, in the cache. In ns
  * for %IO_BOUNCE_COPY_UNIT bytes, 0 where memory is short.
@@ -493,7 +402,7 @@ static u32 copy_in_cache(void)
 
 		memcpy(to, from, CALIBRATE_COPY);
 		/* The first one brings it into the cache. */
-		ns = i > 1 ? min(ns, since(start)) : since(start);
+		ns = i > 1 ? min(ns, io_bounce_since(start)) : io_bounce_since(start);
 	}
 	if (from && to)
 		ns = sane(ns * (IO_BOUNCE_COPY_UNIT / CALIBRATE_COPY));
@@ -503,41 +412,48 @@ static u32 copy_in_cache(void)
 }
 
 /**
- * io_bounce_limit_calibrate - make the first estimate
+ * io_bounce_limit_calibrate - make the first estimate of copying
  * @limit: the limit of the domain
- * @mgr: the manager of its buffers
+ * @granule_shift: log2 of the bytes in the domain's smallest page
+ *
+ * That of the IOMMU is for the mappings to make that come next.
  *
  * Context: may sleep.
  */
 void io_bounce_limit_calibrate(struct io_bounce_limit *limit,
-			       struct io_buffer_manager *mgr)
+			       unsigned int granule_shift)
 {
 	if (!limit->automatic || limit->calibrated || !try_busy(limit))
 		return;
 
-	limit->granule_shift = mgr->granule_shift;
+	limit->granule_shift = granule_shift;
 	limit->copy = copy_in_cache();
-	calibrate_iommu(&limit->map, mgr, 1);
-	calibrate_iommu(&limit->map_list, mgr, IO_BOUNCE_PROBE_PIECES);
-	limit->calibrated = limit->copy && ewma_io_bounce_read(&limit->map);
-	if (limit->calibrated)
-		decide_all(limit, mgr);
-	WRITE_ONCE(limit->ordinary_at, jiffies + ORDINARY_PERIOD);
+	/* A probe must not show what lies next to the page of zeroes. */
+	if (granule_shift > PAGE_SHIFT)
+		WRITE_ONCE(limit->automatic, false);
+	else if (limit->copy)
+		WRITE_ONCE(limit->calibrated, true);
+	WRITE_ONCE(limit->ordinary_at, jiffies);
+	WRITE_ONCE(limit->next_probe, jiffies);
 	WRITE_ONCE(limit->next_time[IO_BOUNCE_STEP_MAP], jiffies);
 	WRITE_ONCE(limit->next_time[IO_BOUNCE_STEP_UNMAP], jiffies);
 	end_busy(limit);
 }
 
 /* Time the IOMMU, and see what follows. Not more often than its cost allows. */
-static void measure_ordinary(struct io_bounce_limit *limit,
+static void measure_ordinary(struct io_bounce_limit *limit, struct device *dev,
 			     struct io_buffer_manager *mgr, size_t size,
 			     unsigned int pieces, enum dma_data_direction dir)
 {
 	u64 start = ktime_get_mono_fast_ns(), rest;
 
-	probe_once(limit, mgr);
+	probe_once(limit, dev);
+	if (first_samples(limit)) {
+		WRITE_ONCE(limit->next_probe, jiffies);
+		return;
+	}
 	/* Who was preempted meanwhile shall not make it wait for long. */
-	rest = min_t(u64, nsecs_to_jiffies64(since(start) * PROBE_SHARE),
+	rest = min_t(u64, nsecs_to_jiffies64(io_bounce_since(start) * PROBE_SHARE),
 		     BOUNCED_PERIOD_MAX);
 	WRITE_ONCE(limit->next_probe, jiffies + max_t(u64, PROBE_PERIOD, rest));
 	WRITE_ONCE(limit->ordinary_at, jiffies + ORDINARY_PERIOD);
@@ -558,7 +474,8 @@ static void measure_ordinary(struct io_bounce_limit *limit,
 /**
  * __io_bounce_limit_probe - the slow part of io_bounce_limit_probe()
  * @limit: the limit of the domain
- * @mgr: the manager of its buffers
+ * @dev: the device
+ * @mgr: the manager of the domain's buffers
  * @size: bytes to be mapped
  * @pieces: places in memory that they lie in; 0: it is not because of the limit
  *	that the mapping is an ordinary one
@@ -567,7 +484,7 @@ static void measure_ordinary(struct io_bounce_limit *limit,
  * Context: any but NMI.
  * Return: true if io_bounce_limit_calibrate() is wanted.
  */
-bool __io_bounce_limit_probe(struct io_bounce_limit *limit,
+bool __io_bounce_limit_probe(struct io_bounce_limit *limit, struct device *dev,
 			     struct io_buffer_manager *mgr, size_t size,
 			     unsigned int pieces, enum dma_data_direction dir)
 {
@@ -583,7 +500,7 @@ bool __io_bounce_limit_probe(struct io_bounce_limit *limit,
 		WRITE_ONCE(limit->next_probe, jiffies + PROBE_PERIOD);
 		wanted = true;
 	} else {
-		measure_ordinary(limit, mgr, size, pieces, dir);
+		measure_ordinary(limit, dev, mgr, size, pieces, dir);
 	}
 	end_busy(limit);
 	return wanted;
@@ -668,7 +585,7 @@ void __io_bounce_time_end(struct io_bounce_limit *limit,
 			  enum io_bounce_step step, unsigned int class,
 			  enum dma_data_direction dir, unsigned int parts)
 {
-	u64 ns = since(start) * parts;
+	u64 ns = io_bounce_since(start) * parts;
 
 	if (!try_busy(limit))
 		return;

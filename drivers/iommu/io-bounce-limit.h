@@ -47,8 +47,8 @@ enum io_bounce_trial {
  * @decided: what @bytes is when no trial is under way
  * @max: no larger than this
  * @granule_shift: log2 of the bytes in the domain's smallest page
- * @automatic: is any of this done at all; constant
- * @calibrated: there are values for @map, @map_list and @copy
+ * @automatic: is any of this done at all; may become false, but not true
+ * @calibrated: there are values for @granule_shift and @copy
  * @burst: by step: how many in a row were timed just now
  * @trial: &enum io_bounce_trial that is under way
  * @trial_class: of slots, for whose sake mappings are bounced
@@ -58,10 +58,12 @@ enum io_bounce_trial {
  * @bounced_at: in jiffies: when they should be bounced
  * @bounced_period: in jiffies: from one of the latter to the next
  * @trials: how often that was done
- * @probes: how often the IOMMU was timed
+ * @probes: mappings made to time the IOMMU
+ * @samples: samples that they gave, of single mappings and lists in turn; once
+ *	it was first_samples(), it stays more
  * @kept_out: of mappings in one place and of lists: bit (direction *
  *	IO_BUFFER_NR_CLASSES + class): has been ordinary because of the limit
- * @map: ns to map a granule, unmap it and invalidate the IOTLB
+ * @map: ns to map a granule the ordinary way and to unmap it
  * @map_list: likewise %IO_BOUNCE_PROBE_PIECES granules in as many places
  * @copy: ns to copy %IO_BOUNCE_COPY_UNIT bytes, as a first estimate
  * @in: by class: ns to map by bouncing, whatever the direction
@@ -90,6 +92,7 @@ struct io_bounce_limit {
 	unsigned long bounced_period;
 	u32 trials;
 	u32 probes;
+	u32 samples;
 	u32 kept_out[2];
 	u32 copy;
 	struct ewma_io_bounce map;
@@ -102,14 +105,16 @@ struct io_bounce_limit {
 #define IO_BOUNCE_PROBE_PIECES	4
 #define IO_BOUNCE_COPY_UNIT	SZ_64K
 
+struct device;
+
 void io_bounce_limit_fixed(struct io_bounce_limit *limit, size_t bytes);
 void io_bounce_limit_auto(struct io_bounce_limit *limit, size_t start,
 			  size_t max);
 void io_bounce_limit_calibrate(struct io_bounce_limit *limit,
-			       struct io_buffer_manager *mgr);
+			       unsigned int granule_shift);
 u64 io_bounce_limit_cost(struct io_bounce_limit *limit,
 			 enum dma_data_direction dir, unsigned int class);
-bool __io_bounce_limit_probe(struct io_bounce_limit *limit,
+bool __io_bounce_limit_probe(struct io_bounce_limit *limit, struct device *dev,
 			     struct io_buffer_manager *mgr, size_t size,
 			     unsigned int pieces, enum dma_data_direction dir);
 u64 __io_bounce_time_start(struct io_bounce_limit *limit,
@@ -118,6 +123,9 @@ void __io_bounce_time_end(struct io_bounce_limit *limit,
 			  struct io_buffer_manager *mgr, u64 start,
 			  enum io_bounce_step step, unsigned int class,
 			  enum dma_data_direction dir, unsigned int parts);
+
+u64 io_bounce_since(u64 start);
+u64 io_bounce_probe(struct device *dev, size_t granule, bool list);
 
 /**
  * io_bounce_within - does a mapping lie within the limit
@@ -143,7 +151,8 @@ static __always_inline bool io_bounce_within(const struct io_bounce_limit *limit
 /**
  * io_bounce_limit_probe - to be called when a mapping is an ordinary one
  * @limit: the limit of the domain
- * @mgr: the manager of its buffers
+ * @dev: the device
+ * @mgr: the manager of the domain's buffers
  * @size: bytes to be mapped
  * @pieces: places in memory that they lie in; 0: it is not because of the limit
  *	that the mapping is an ordinary one
@@ -155,13 +164,14 @@ static __always_inline bool io_bounce_within(const struct io_bounce_limit *limit
  * Return: true if io_bounce_limit_calibrate() is wanted.
  */
 static inline bool io_bounce_limit_probe(struct io_bounce_limit *limit,
+					 struct device *dev,
 					 struct io_buffer_manager *mgr,
 					 size_t size, unsigned int pieces,
 					 enum dma_data_direction dir)
 {
 	if (likely(time_before(jiffies, READ_ONCE(limit->next_probe))))
 		return false;
-	return __io_bounce_limit_probe(limit, mgr, size, pieces, dir);
+	return __io_bounce_limit_probe(limit, dev, mgr, size, pieces, dir);
 }
 
 /* Is a step of a bounced mapping to be timed, or at least asked for that? */

@@ -241,7 +241,7 @@ bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
 	} else if (unlikely(!io_bounce_within(&bounce->limit, size, pieces,
 					      dir))) {
 		why = IO_BOUNCE_SKIP_LIMIT;
-		io_bounce_ordinary(bounce, size, pieces, dir);
+		io_bounce_ordinary(bounce, dev, size, pieces, dir);
 	} else {
 		return true;
 	}

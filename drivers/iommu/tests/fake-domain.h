@@ -23,7 +23,6 @@ struct kunit;
  * @mapped: bytes mapped now
  * @fail_map: refuse to map
  * @map_max: refuse to map more than that at once; 0: any size will do
- * @map_us: microseconds that mapping takes, besides
  */
 struct fake_domain {
 	struct iommu_domain domain;
@@ -35,7 +34,6 @@ struct fake_domain {
 	size_t mapped;
 	bool fail_map;
 	size_t map_max;
-	unsigned int map_us;
 };
 
 struct fake_domain *fake_domain_create(struct kunit *test);

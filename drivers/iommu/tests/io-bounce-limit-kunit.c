@@ -5,6 +5,7 @@
  * figures are far apart, because the machine that runs this may be slow.
  */
 
+#include <kunit/static_stub.h>
 #include <kunit/test.h>
 #include <linux/sizes.h>
 #include <linux/timekeeping.h>
@@ -16,8 +17,8 @@
 #define LIMIT_START	SZ_16K
 #define LIMIT_MAX	SZ_256K
 
-/* Microseconds; and ns: whatever the machine, cheaper or dearer than that. */
-#define MAP_US		100
+/* What the IOMMU takes; and ns: whatever the machine, cheaper or dearer than that. */
+#define MAP_NS		100000
 #define CHEAP		1
 #define DEAR		(100 * NSEC_PER_MSEC)
 
@@ -26,11 +27,25 @@
 #define CLASS_16K	2
 #define CLASS_64K	4
 
+/* The next one is not one of the first. */
+#define ENOUGH_SAMPLES	1000
+
 struct limit_test {
 	struct fake_domain *fake;
 	struct io_buffer_manager mgr;
 	struct io_bounce_limit limit;
+	u64 map_ns;
+	unsigned int probes;
 };
+
+/* In place of io_bounce_probe(): there is no device. */
+static u64 probe_stub(struct device *dev, size_t granule, bool list)
+{
+	struct limit_test *t = kunit_get_current_test()->priv;
+
+	t->probes++;
+	return t->map_ns;
+}
 
 static int limit_test_init(struct kunit *test)
 {
@@ -39,7 +54,8 @@ static int limit_test_init(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, t);
 	test->priv = t;
 	t->fake = fake_domain_create(test);
-	t->fake->map_us = MAP_US;
+	t->map_ns = MAP_NS;
+	kunit_activate_static_stub(test, io_bounce_probe, probe_stub);
 	io_buffer_manager_init(&t->mgr, &t->fake->domain, &t->fake->iovad,
 			       SZ_16M);
 	io_bounce_limit_auto(&t->limit, LIMIT_START, LIMIT_MAX);
@@ -60,7 +76,7 @@ static bool probe_size(struct limit_test *t, size_t size,
 		       enum dma_data_direction dir)
 {
 	t->limit.next_probe = jiffies;
-	return io_bounce_limit_probe(&t->limit, &t->mgr, size, 1, dir);
+	return io_bounce_limit_probe(&t->limit, NULL, &t->mgr, size, 1, dir);
 }
 
 static bool probe(struct limit_test *t)
@@ -102,7 +118,7 @@ static size_t from_device(const struct limit_test *t)
 
 static void calibrate(struct limit_test *t)
 {
-	io_bounce_limit_calibrate(&t->limit, &t->mgr);
+	io_bounce_limit_calibrate(&t->limit, t->mgr.granule_shift);
 }
 
 static void set_average(struct ewma_io_bounce *average, u64 ns)
@@ -121,6 +137,7 @@ static void decide_on(struct limit_test *t, u64 map, u64 map_list, u64 copy)
 
 	t->limit.granule_shift = t->mgr.granule_shift;
 	t->limit.calibrated = true;
+	t->limit.samples = ENOUGH_SAMPLES;
 	set_average(&t->limit.map, map);
 	set_average(&t->limit.map_list, map_list);
 	for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
@@ -132,7 +149,7 @@ static void decide_on(struct limit_test *t, u64 map, u64 map_list, u64 copy)
 	/* No trial of something else in between */
 	t->limit.bounced_at = jiffies + 3600 * HZ;
 	t->limit.ordinary_at = jiffies + 3600 * HZ;
-	t->fake->fail_map = true;
+	t->map_ns = 0;
 	probe(t);
 }
 
@@ -144,7 +161,7 @@ static void limit_starts_as_told(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, from_device(t), LIMIT_START);
 	/* The first ordinary mapping asks for more, and does nothing itself. */
 	KUNIT_EXPECT_TRUE(test, probe(t));
-	KUNIT_EXPECT_EQ(test, t->fake->maps, 0);
+	KUNIT_EXPECT_EQ(test, t->probes, 0);
 
 	io_bounce_limit_auto(&t->limit, 0, LIMIT_MAX);
 	KUNIT_EXPECT_EQ(test, to_device(t), 0);
@@ -159,6 +176,7 @@ static void limit_follows_the_iommu(struct kunit *test)
 	io_bounce_limit_auto(&t->limit, 0, LIMIT_MAX);
 	calibrate(t);
 	KUNIT_ASSERT_TRUE(test, t->limit.calibrated);
+	probe_often(t);
 	KUNIT_EXPECT_GT(test, to_device(t), 0);
 	KUNIT_EXPECT_GE(test, to_device(t), from_device(t));
 	KUNIT_EXPECT_LE(test, to_device(t), LIMIT_MAX);
@@ -301,7 +319,7 @@ static void limit_tries_ordinary_mappings(struct kunit *test)
 	/* From nothing, lest what it was be near enough. */
 	decide_on(t, 1000, 1000, 1000000);
 	decide_on(t, 100000000, 100000000, 1);
-	t->fake->fail_map = false;
+	t->map_ns = MAP_NS;
 	KUNIT_ASSERT_EQ(test, to_device(t), LIMIT_MAX);
 
 	/* Nothing happens before it is time. */
@@ -316,16 +334,16 @@ static void limit_tries_ordinary_mappings(struct kunit *test)
 	/* Bounced mappings that come to their end do not end it. */
 	bounce_out(t, CHEAP, CLASS_4K);
 	KUNIT_EXPECT_EQ(test, to_device(t), 0);
-	maps = t->fake->maps;
+	maps = t->probes;
 	/* No need to wait for the clock in between. */
 	while (!to_device(t) && mappings < 1000) {
-		io_bounce_limit_probe(&t->limit, &t->mgr, SZ_4K, 1,
+		io_bounce_limit_probe(&t->limit, NULL, &t->mgr, SZ_4K, 1,
 				      DMA_TO_DEVICE);
 		mappings++;
 	}
 	KUNIT_EXPECT_LT(test, mappings, 100);
 	KUNIT_EXPECT_GT(test, to_device(t), 0);
-	KUNIT_EXPECT_GE(test, t->fake->maps, maps + mappings);
+	KUNIT_EXPECT_GE(test, t->probes, maps + mappings);
 }
 
 /* Something is ordinary because of the limit: now and then it is bounced. */
@@ -438,7 +456,7 @@ static void limit_does_not_mind_misses(struct kunit *test)
 	for (i = 0; i < 3; i++) {
 		t->limit.bounced_at = jiffies;
 		t->limit.next_probe = jiffies;
-		io_bounce_limit_probe(&t->limit, &t->mgr, SZ_64K, 0,
+		io_bounce_limit_probe(&t->limit, NULL, &t->mgr, SZ_64K, 0,
 				      DMA_TO_DEVICE);
 	}
 	KUNIT_EXPECT_EQ(test, t->limit.trials, 0);
@@ -489,7 +507,7 @@ static void limit_fixed_never_measures(struct kunit *test)
 	calibrate(t);
 	KUNIT_EXPECT_FALSE(test, probe(t));
 	KUNIT_EXPECT_EQ(test, __io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP), 0);
-	KUNIT_EXPECT_EQ(test, t->fake->maps, 0);
+	KUNIT_EXPECT_EQ(test, t->probes, 0);
 	KUNIT_EXPECT_EQ(test, to_device(t), SZ_8K);
 	KUNIT_EXPECT_TRUE(test, io_bounce_within(&t->limit, SZ_8K, 1,
 						 DMA_FROM_DEVICE));
@@ -504,27 +522,51 @@ static void limit_stays_where_the_iommu_fails(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 
-	t->fake->fail_map = true;
+	t->map_ns = 0;
 	calibrate(t);
-	KUNIT_EXPECT_EQ(test, to_device(t), LIMIT_START);
-	KUNIT_EXPECT_TRUE(test, probe(t));
-
-	t->fake->fail_map = false;
-	calibrate(t);
-	KUNIT_EXPECT_FALSE(test, probe(t));
-	t->fake->fail_map = true;
 	probe_often(t);
-	KUNIT_EXPECT_GT(test, to_device(t), 0);
+	KUNIT_EXPECT_EQ(test, to_device(t), LIMIT_START);
+	KUNIT_EXPECT_EQ(test, from_device(t), LIMIT_START);
+
+	t->map_ns = DEAR;
+	probe_often(t);
+	KUNIT_EXPECT_EQ(test, to_device(t), LIMIT_MAX);
+	t->map_ns = 0;
+	probe_often(t);
+	KUNIT_EXPECT_EQ(test, to_device(t), LIMIT_MAX);
 }
 
-static void limit_of_a_lazy_domain(struct kunit *test)
+/* The first mappings find nothing at hand: the best of them counts. */
+static void limit_begins_with_the_best(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 
-	t->fake->domain.type = IOMMU_DOMAIN_DMA_FQ;
 	calibrate(t);
-	KUNIT_EXPECT_GT(test, ewma_io_bounce_read(&t->limit.map), 0);
-	KUNIT_EXPECT_EQ(test, t->fake->syncs, 0);
+	t->map_ns = DEAR;
+	probe(t);
+	probe(t);
+	/* What is bounced waits for that; so nothing is decided before. */
+	KUNIT_EXPECT_EQ(test, to_device(t), LIMIT_START);
+	t->map_ns = MAP_NS;
+	probe(t);
+	probe(t);
+	t->map_ns = DEAR;
+	while (to_device(t) == LIMIT_START && t->probes < 100)
+		probe(t);
+	KUNIT_EXPECT_EQ(test, ewma_io_bounce_read(&t->limit.map), MAP_NS);
+	KUNIT_EXPECT_EQ(test, ewma_io_bounce_read(&t->limit.map_list), MAP_NS);
+}
+
+/* Where a granule is more than a page there are no probes. */
+static void limit_does_not_show_what_is_next_to_zeroes(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+
+	io_bounce_limit_calibrate(&t->limit, PAGE_SHIFT + 1);
+	KUNIT_EXPECT_FALSE(test, probe(t));
+	probe_often(t);
+	KUNIT_EXPECT_EQ(test, t->probes, 0);
+	KUNIT_EXPECT_EQ(test, to_device(t), LIMIT_START);
 }
 
 static struct kunit_case limit_cases[] = {
@@ -546,7 +588,8 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(limit_never_exceeds_the_maximum),
 	KUNIT_CASE(limit_fixed_never_measures),
 	KUNIT_CASE(limit_stays_where_the_iommu_fails),
-	KUNIT_CASE(limit_of_a_lazy_domain),
+	KUNIT_CASE(limit_begins_with_the_best),
+	KUNIT_CASE(limit_does_not_show_what_is_next_to_zeroes),
 	{}
 };
 
