@@ -73,6 +73,42 @@ void io_bounce_teardown(struct io_bounce *bounce)
 	free_percpu(bounce->stats);
 }
 
+/* The window itself lies within what the domain can translate. */
+static __always_inline u64 device_dma_limit(struct device *dev)
+{
+	return min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+}
+
+static u64 window_limit(const struct io_bounce *bounce, struct device *dev)
+{
+	const struct iommu_domain_geometry *geo = &bounce->mgr.domain->geometry;
+	u64 limit = device_dma_limit(dev);
+
+	return geo->force_aperture ? min_t(u64, limit, geo->aperture_end) :
+				     limit;
+}
+
+/**
+ * io_bounce_limits - what a device can address
+ * @bounce: the bounce buffers of its domain
+ * @dev: the device
+ *
+ * Return: that, for the manager.
+ */
+struct io_buffer_limits io_bounce_limits(const struct io_bounce *bounce,
+					 struct device *dev)
+{
+	return (struct io_buffer_limits) {
+		.dma_limit = window_limit(bounce, dev),
+		.prefer_32bit = dev->iommu && dev->iommu->pci_32bit_workaround,
+		.prot = bounce->coherent ? IOMMU_CACHE : 0,
+		.unmap_wakes = dev->iommu && dev->iommu->iommu_dev &&
+			       dev->iommu->iommu_dev->dev &&
+			       pm_runtime_enabled(dev->iommu->iommu_dev->dev),
+		.nid = dev_to_node(dev),
+	};
+}
+
 /**
  * io_bounce_create - give a DMA domain bounce buffers
  * @ref: the domain's reference; set unless memory is short
@@ -98,6 +134,7 @@ void io_bounce_create(struct io_bounce_ref *ref, struct device *dev,
 
 	io_bounce_setup(bounce, dev_is_dma_coherent(dev), domain, iovad,
 			io_bounce_memory);
+	io_bounce_prepare_must(bounce, dev);
 	io_bounce_debugfs_add(bounce, dev);
 	WRITE_ONCE(ref->bounce, bounce);
 }
@@ -119,31 +156,6 @@ void io_bounce_destroy(struct io_bounce_ref *ref)
 	io_bounce_debugfs_remove(bounce);
 	io_bounce_teardown(bounce);
 	kfree(bounce);
-}
-
-/* The window itself lies within what the domain can translate. */
-static __always_inline u64 device_dma_limit(struct device *dev)
-{
-	return min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
-}
-
-static u64 window_limit(const struct io_bounce *bounce, struct device *dev)
-{
-	const struct iommu_domain_geometry *geo = &bounce->mgr.domain->geometry;
-	u64 limit = device_dma_limit(dev);
-
-	return geo->force_aperture ? min_t(u64, limit, geo->aperture_end) :
-				     limit;
-}
-
-static __always_inline enum io_buffer_perm
-dir_to_perm(enum dma_data_direction dir)
-{
-	static_assert((int)IO_BUFFER_READ_WRITE - DMA_BIDIRECTIONAL == 0);
-	static_assert((int)IO_BUFFER_READ - DMA_TO_DEVICE == 0);
-	static_assert((int)IO_BUFFER_WRITE - DMA_FROM_DEVICE == 0);
-
-	return (enum io_buffer_perm)dir;
 }
 
 /* Slots in use are counted by looking at all of them: not every time. */
@@ -173,16 +185,8 @@ static noinline void io_bounce_missed(struct io_bounce *bounce,
 				      struct device *dev, size_t size,
 				      enum dma_data_direction dir)
 {
-	struct io_buffer_limits limits = {
-		.dma_limit = window_limit(bounce, dev),
-		.prefer_32bit = dev->iommu && dev->iommu->pci_32bit_workaround,
-		.prot = bounce->coherent ? IOMMU_CACHE : 0,
-		.unmap_wakes = dev->iommu && dev->iommu->iommu_dev &&
-			       dev->iommu->iommu_dev->dev &&
-			       pm_runtime_enabled(dev->iommu->iommu_dev->dev),
-		.nid = dev_to_node(dev),
-	};
-	enum io_buffer_perm perm = dir_to_perm(dir);
+	struct io_buffer_limits limits = io_bounce_limits(bounce, dev);
+	enum io_buffer_perm perm = io_bounce_perm(dir);
 	enum io_buffer_miss why = io_buffer_why(&bounce->mgr, perm, size,
 						limits.dma_limit);
 
@@ -216,22 +220,51 @@ void io_bounce_sample_use(struct io_bounce *bounce)
 		WRITE_ONCE(bounce->high_water, used);
 }
 
+static __always_inline bool try_slot(struct io_bounce *bounce,
+				     struct device *dev, size_t size,
+				     enum dma_data_direction dir,
+				     enum io_bounce_counter hit,
+				     struct io_buffer *buf)
+{
+	if (unlikely(!io_buffer_get(&bounce->mgr, io_bounce_perm(dir), size,
+				    device_dma_limit(dev), buf)))
+		return false;
+
+	io_bounce_count(bounce, hit, 1);
+	/* Coherent devices skip sync calls until told not to. */
+	dma_reset_need_sync(dev);
+	return true;
+}
+
+/**
+ * io_bounce_try - take a slot if there is one, else do nothing
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @size: bytes the slot must hold, at least 1
+ * @dir: what the device may do with them
+ * @hit: what to count if there is one
+ * @buf: filled in with the slot
+ *
+ * Context: any but NMI.
+ * Return: true, or false if there is none.
+ */
+bool io_bounce_try(struct io_bounce *bounce, struct device *dev, size_t size,
+		   enum dma_data_direction dir, enum io_bounce_counter hit,
+		   struct io_buffer *buf)
+{
+	return try_slot(bounce, dev, size, dir, hit, buf);
+}
+
 static __always_inline bool get_slot(struct io_bounce *bounce,
 				     struct device *dev, size_t size,
 				     enum dma_data_direction dir,
 				     enum io_bounce_counter hit,
 				     struct io_buffer *buf)
 {
-	if (unlikely(!io_buffer_get(&bounce->mgr, dir_to_perm(dir), size,
-				    device_dma_limit(dev), buf))) {
-		io_bounce_missed(bounce, dev, size, dir);
-		return false;
-	}
-
-	io_bounce_count(bounce, hit, 1);
-	/* Coherent devices skip sync calls until told not to. */
-	dma_reset_need_sync(dev);
-	return true;
+	if (likely(try_slot(bounce, dev, size, dir, hit, buf)))
+		return true;
+	io_bounce_missed(bounce, dev, size, dir);
+	return false;
 }
 
 /**
@@ -244,7 +277,7 @@ static __always_inline bool get_slot(struct io_bounce *bounce,
  * @buf: filled in with the slot
  *
  * Context: any but NMI.
- * Return: true, or false if the mapping must be made the ordinary way.
+ * Return: true, or false if the mapping is to be made another way.
  */
 bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
 		   enum dma_data_direction dir, enum io_bounce_counter hit,
@@ -253,8 +286,11 @@ bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
 	return get_slot(bounce, dev, size, dir, hit, buf);
 }
 
-static __always_inline void put_slot(const struct io_buffer *buf)
+static __always_inline void put_slot(const struct io_bounce *bounce,
+				     const struct io_buffer *buf)
 {
+	if (unlikely(READ_ONCE(bounce->wipe)))
+		io_bounce_wipe(bounce, buf);
 	io_buffer_slot(buf)->len = 0;
 	io_buffer_pool_put(buf);
 }
@@ -273,11 +309,12 @@ static __always_inline bool find_slot(struct io_bounce *bounce,
 
 /**
  * io_bounce_put - give a slot back and forget what it stood for
+ * @bounce: the bounce buffers of the domain
  * @buf: the slot
  */
-void io_bounce_put(const struct io_buffer *buf)
+void io_bounce_put(struct io_bounce *bounce, const struct io_buffer *buf)
 {
-	put_slot(buf);
+	put_slot(bounce, buf);
 }
 
 /**
@@ -456,6 +493,21 @@ void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 }
 
 static __always_inline dma_addr_t
+fill_slot(struct io_bounce *bounce, const struct io_buffer *buf,
+	  phys_addr_t phys, size_t offset, size_t size,
+	  enum dma_data_direction dir)
+{
+	*io_buffer_slot(buf) = (struct io_buffer_slot) {
+		.orig = phys,
+		.start = offset,
+		.len = size,
+	};
+	copy_phys(phys, io_buffer_vaddr(buf) + offset, size, true);
+	sync_in(bounce, buf, offset, size, dir);
+	return io_buffer_iova(buf) + offset;
+}
+
+static __always_inline dma_addr_t
 map_slot(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	 size_t offset, size_t size, enum dma_data_direction dir)
 {
@@ -464,15 +516,25 @@ map_slot(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	if (!get_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_SINGLE,
 		      &buf))
 		return DMA_MAPPING_ERROR;
+	return fill_slot(bounce, &buf, phys, offset, size, dir);
+}
 
-	*io_buffer_slot(&buf) = (struct io_buffer_slot) {
-		.orig = phys,
-		.start = offset,
-		.len = size,
-	};
-	copy_phys(phys, io_buffer_vaddr(&buf) + offset, size, true);
-	sync_in(bounce, &buf, offset, size, dir);
-	return io_buffer_iova(&buf) + offset;
+/**
+ * io_bounce_fill - let a slot stand for a buffer in one place
+ * @bounce: the bounce buffers of the domain
+ * @buf: the slot
+ * @phys: physical address of the buffer
+ * @offset: from the start of the slot to that of the buffer, in bytes
+ * @size: of the buffer, in bytes
+ * @dir: direction
+ *
+ * Return: the DMA address.
+ */
+dma_addr_t io_bounce_fill(struct io_bounce *bounce, const struct io_buffer *buf,
+			  phys_addr_t phys, size_t offset, size_t size,
+			  enum dma_data_direction dir)
+{
+	return fill_slot(bounce, buf, phys, offset, size, dir);
 }
 
 /* Out of line, so that the clock costs nothing when it is not looked at. */
@@ -499,18 +561,23 @@ map_slot_timed(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
  * @size: its size in bytes
  * @dir: direction
  * @attrs: DMA_ATTR_*
+ * @must: it must be bounced, whether or not it pays
  *
  * Context: any but NMI.
  * Return: the DMA address, whose offset in the granule is that of @phys, or
- * DMA_MAPPING_ERROR if it must be mapped the ordinary way.
+ * DMA_MAPPING_ERROR if it is to be mapped another way.
  */
 dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 			   phys_addr_t phys, size_t size,
-			   enum dma_data_direction dir, unsigned long attrs)
+			   enum dma_data_direction dir, unsigned long attrs,
+			   bool must)
 {
 	size_t offset = phys & ((1UL << bounce->mgr.granule_shift) - 1);
 
-	if (!io_bounce_allowed(bounce, dev, size, 1, dir, attrs))
+	if (unlikely(must))
+		return io_bounce_map_must(bounce, dev, phys, offset, size, dir,
+					  attrs);
+	if (!io_bounce_allowed(bounce, dev, size, 1, dir, attrs, false))
 		return DMA_MAPPING_ERROR;
 	if (io_bounce_time_due(&bounce->limit, IO_BOUNCE_STEP_MAP))
 		return map_slot_timed(bounce, dev, phys, offset, size, dir);
@@ -526,7 +593,7 @@ unmap_slot(struct io_bounce *bounce, struct device *dev,
 		io_bounce_copy_out(bounce, dev, buf,
 				   io_buffer_offset_in_slot(buf, addr), size,
 				   dir);
-	put_slot(buf);
+	put_slot(bounce, buf);
 }
 
 static noinline void

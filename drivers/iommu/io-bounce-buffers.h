@@ -45,10 +45,12 @@ static inline struct io_bounce *io_bounce_of(const struct io_bounce_ref *ref)
 void io_bounce_create(struct io_bounce_ref *ref, struct device *dev,
 		      struct iommu_domain *domain, struct iova_domain *iovad);
 void io_bounce_destroy(struct io_bounce_ref *ref);
+void io_bounce_add_device(struct io_bounce_ref *ref, struct device *dev);
 
 dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 			   phys_addr_t phys, size_t size,
-			   enum dma_data_direction dir, unsigned long attrs);
+			   enum dma_data_direction dir, unsigned long attrs,
+			   bool must);
 bool __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
 		       dma_addr_t addr, size_t size,
 		       enum dma_data_direction dir, unsigned long attrs);
@@ -59,11 +61,14 @@ bool __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 				 dma_addr_t addr, size_t size,
 				 enum dma_data_direction dir);
 
+bool __io_bounce_takes_sg(struct io_bounce *bounce, struct device *dev,
+			  struct scatterlist *sg, int nents,
+			  enum dma_data_direction dir, unsigned long attrs);
 void __io_bounce_prepare_sg(struct scatterlist *sg);
 dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 			      struct scatterlist *sg, int nents,
 			      size_t iova_len, enum dma_data_direction dir,
-			      unsigned long attrs);
+			      unsigned long attrs, bool must);
 bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
 			  struct scatterlist *sg);
 bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
@@ -73,7 +78,8 @@ bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
 			    struct dma_iova_state *state, phys_addr_t phys,
 			    size_t offset, size_t size,
-			    enum dma_data_direction dir, unsigned long attrs);
+			    enum dma_data_direction dir, unsigned long attrs,
+			    bool must);
 int __io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 			  struct dma_iova_state *state, phys_addr_t phys,
 			  size_t offset, size_t size,
@@ -114,11 +120,16 @@ static inline void io_bounce_destroy(struct io_bounce_ref *ref)
 {
 }
 
+static inline void io_bounce_add_device(struct io_bounce_ref *ref,
+					struct device *dev)
+{
+}
+
 static inline dma_addr_t __io_bounce_map(struct io_bounce *bounce,
 					 struct device *dev, phys_addr_t phys,
 					 size_t size,
 					 enum dma_data_direction dir,
-					 unsigned long attrs)
+					 unsigned long attrs, bool must)
 {
 	return DMA_MAPPING_ERROR;
 }
@@ -147,6 +158,15 @@ __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 	return false;
 }
 
+static inline bool __io_bounce_takes_sg(struct io_bounce *bounce,
+					struct device *dev,
+					struct scatterlist *sg, int nents,
+					enum dma_data_direction dir,
+					unsigned long attrs)
+{
+	return false;
+}
+
 static inline void __io_bounce_prepare_sg(struct scatterlist *sg)
 {
 }
@@ -156,7 +176,7 @@ static inline dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce,
 					    struct scatterlist *sg, int nents,
 					    size_t iova_len,
 					    enum dma_data_direction dir,
-					    unsigned long attrs)
+					    unsigned long attrs, bool must)
 {
 	return DMA_MAPPING_ERROR;
 }
@@ -183,7 +203,7 @@ static inline bool __io_bounce_iova_start(struct io_bounce *bounce,
 					  phys_addr_t phys, size_t offset,
 					  size_t size,
 					  enum dma_data_direction dir,
-					  unsigned long attrs)
+					  unsigned long attrs, bool must)
 {
 	return false;
 }
@@ -219,16 +239,17 @@ static inline void __io_bounce_iova_free(struct io_bounce *bounce,
  */
 
 /*
- * Map @phys through a bounce buffer; DMA_MAPPING_ERROR where that is not to
- * be, for whatever reason: the caller then maps the ordinary way.
+ * Map @phys through a bounce buffer, whether that is worth it or not if it @must
+ * be bounced; DMA_MAPPING_ERROR where that is not to be, for whatever reason:
+ * the caller then maps the ordinary way, or by SWIOTLB.
  */
 static inline dma_addr_t io_bounce_map(struct io_bounce *bounce,
 				       struct device *dev, phys_addr_t phys,
 				       size_t size, enum dma_data_direction dir,
-				       unsigned long attrs)
+				       unsigned long attrs, bool must)
 {
-	return bounce ? __io_bounce_map(bounce, dev, phys, size, dir, attrs) :
-			DMA_MAPPING_ERROR;
+	return bounce ? __io_bounce_map(bounce, dev, phys, size, dir, attrs,
+					must) : DMA_MAPPING_ERROR;
 }
 
 /* Each of these returns false, having done nothing, if @addr is not bounced. */
@@ -256,6 +277,17 @@ io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 	return bounce && __io_bounce_sync_for_device(bounce, dev, addr, size, dir);
 }
 
+/* May a list that must be bounced be laid out for a single bounce buffer? */
+static inline bool io_bounce_takes_sg(struct io_bounce *bounce,
+				      struct device *dev,
+				      struct scatterlist *sg, int nents,
+				      enum dma_data_direction dir,
+				      unsigned long attrs)
+{
+	return bounce &&
+	       __io_bounce_takes_sg(bounce, dev, sg, nents, dir, attrs);
+}
+
 /*
  * Forget how a list was mapped before: until it is mapped, its DMA addresses and
  * flags are whatever an earlier use, perhaps by another device, has left there.
@@ -272,10 +304,11 @@ static inline dma_addr_t io_bounce_map_sg(struct io_bounce *bounce,
 					  struct scatterlist *sg, int nents,
 					  size_t iova_len,
 					  enum dma_data_direction dir,
-					  unsigned long attrs)
+					  unsigned long attrs, bool must)
 {
 	return bounce ? __io_bounce_map_sg(bounce, dev, sg, nents, iova_len,
-					   dir, attrs) : DMA_MAPPING_ERROR;
+					   dir, attrs, must) :
+			DMA_MAPPING_ERROR;
 }
 
 /* Unmap a list of which all that is wanted was copied out by a sync before. */
@@ -313,14 +346,14 @@ static inline bool io_bounce_iova_start(struct io_bounce *bounce,
 					phys_addr_t phys, size_t offset,
 					size_t size,
 					enum dma_data_direction dir,
-					unsigned long attrs)
+					unsigned long attrs, bool must)
 {
 	/* Of a state in many places, only the first link has to ask. */
 	if (bounce && READ_ONCE(state->__size) & DMA_IOVA_NO_BOUNCE)
 		return false;
 
 	return bounce && __io_bounce_iova_start(bounce, dev, state, phys,
-						offset, size, dir, attrs);
+						offset, size, dir, attrs, must);
 }
 
 /* These two return false, having done nothing, if @state is not bounced. */

@@ -24,6 +24,8 @@ static const char * const io_bounce_counter_names[] = {
 	[IO_BOUNCE_SKIP_ATTRS]	= "skip_attrs",
 	[IO_BOUNCE_SKIP_DEVICE]	= "skip_device",
 	[IO_BOUNCE_SKIP_MEMORY]	= "skip_memory",
+	[IO_BOUNCE_MUST_HITS]	= "must_hits",
+	[IO_BOUNCE_MUST_MISSES]	= "must_misses",
 	[IO_BOUNCE_BYTES_IN]	= "bytes_in",
 	[IO_BOUNCE_BYTES_OUT]	= "bytes_out",
 };

@@ -27,6 +27,8 @@ enum io_bounce_counter {
 	IO_BOUNCE_SKIP_ATTRS,
 	IO_BOUNCE_SKIP_DEVICE,
 	IO_BOUNCE_SKIP_MEMORY,
+	IO_BOUNCE_MUST_HITS,
+	IO_BOUNCE_MUST_MISSES,
 	IO_BOUNCE_BYTES_IN,
 	IO_BOUNCE_BYTES_OUT,
 	IO_BOUNCE_NR_COUNTERS
@@ -45,6 +47,8 @@ struct io_bounce_stats {
  * @mgr: where the buffers come from
  * @limit: the largest mapping that is bounced
  * @coherent: is the DMA of the devices served coherent with the CPU caches
+ * @wipe: a device is untrusted: a slot that it can read is zeroed when it is
+ *	given back, so that those not in use show nothing
  * @stats: counters; NULL until the first miss has woken @work
  * @sample_at: in 64-bit jiffies: do not sample @high_water before
  * @early: misses while @stats was NULL
@@ -56,6 +60,7 @@ struct io_bounce {
 	struct io_buffer_manager mgr;
 	struct io_bounce_limit limit;
 	bool coherent;
+	bool wipe;
 	struct io_bounce_stats __percpu *stats;
 	u64 sample_at;
 	atomic_long_t early;
@@ -78,21 +83,51 @@ static inline void io_bounce_count(struct io_bounce *bounce,
 		this_cpu_add(stats->count[counter], add);
 }
 
+/* What a slot must permit for a direction */
+static __always_inline enum io_buffer_perm
+io_bounce_perm(enum dma_data_direction dir)
+{
+	static_assert((int)IO_BUFFER_READ_WRITE - DMA_BIDIRECTIONAL == 0);
+	static_assert((int)IO_BUFFER_READ - DMA_TO_DEVICE == 0);
+	static_assert((int)IO_BUFFER_WRITE - DMA_FROM_DEVICE == 0);
+
+	return (enum io_buffer_perm)dir;
+}
+
+/* Of a mapping that must be bounced: was it? */
+static inline void io_bounce_count_must(struct io_bounce *bounce, bool served)
+{
+	io_bounce_count(bounce, served ? IO_BOUNCE_MUST_HITS :
+					 IO_BOUNCE_MUST_MISSES, 1);
+}
+
 void io_bounce_setup(struct io_bounce *bounce, bool coherent,
 		     struct iommu_domain *domain, struct iova_domain *iovad,
 		     size_t memory_max);
 void io_bounce_teardown(struct io_bounce *bounce);
 
+bool io_bounce_untrusted(struct device *dev);
+bool io_bounce_possible(const struct io_bounce *bounce, struct device *dev,
+			unsigned long attrs);
 bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
 		       size_t size, unsigned int pieces,
-		       enum dma_data_direction dir, unsigned long attrs);
+		       enum dma_data_direction dir, unsigned long attrs,
+		       bool must);
 void io_bounce_ordinary(struct io_bounce *bounce, struct device *dev,
 			size_t size, unsigned int pieces,
 			enum dma_data_direction dir);
 bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
 		   enum dma_data_direction dir, enum io_bounce_counter hit,
 		   struct io_buffer *buf);
-void io_bounce_put(const struct io_buffer *buf);
+bool io_bounce_try(struct io_bounce *bounce, struct device *dev, size_t size,
+		   enum dma_data_direction dir, enum io_bounce_counter hit,
+		   struct io_buffer *buf);
+dma_addr_t io_bounce_fill(struct io_bounce *bounce, const struct io_buffer *buf,
+			  phys_addr_t phys, size_t offset, size_t size,
+			  enum dma_data_direction dir);
+struct io_buffer_limits io_bounce_limits(const struct io_bounce *bounce,
+					 struct device *dev);
+void io_bounce_put(struct io_bounce *bounce, const struct io_buffer *buf);
 bool io_bounce_find(struct io_bounce *bounce, struct device *dev,
 		    dma_addr_t addr, struct io_buffer *buf);
 
@@ -106,8 +141,18 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 			       struct dma_iova_state *state, phys_addr_t phys,
 			       size_t offset, size_t size,
 			       enum dma_data_direction dir,
-			       unsigned long attrs);
+			       unsigned long attrs, bool must);
 void io_bounce_sample_use(struct io_bounce *bounce);
+
+/* io-bounce-must.c */
+void io_bounce_prepare_must(struct io_bounce *bounce, struct device *dev);
+void io_bounce_wipe(const struct io_bounce *bounce, const struct io_buffer *buf);
+bool io_bounce_get_must(struct io_bounce *bounce, struct device *dev,
+			size_t size, enum dma_data_direction dir,
+			enum io_bounce_counter hit, struct io_buffer *buf);
+dma_addr_t io_bounce_map_must(struct io_bounce *bounce, struct device *dev,
+			      phys_addr_t phys, size_t offset, size_t size,
+			      enum dma_data_direction dir, unsigned long attrs);
 
 void io_bounce_debugfs_add(struct io_bounce *bounce, struct device *dev);
 void io_bounce_debugfs_remove(struct io_bounce *bounce);

@@ -73,6 +73,16 @@ static void unlink_list(const struct io_buffer *buf, size_t offset, size_t len)
 		granules[i] = 0;
 }
 
+static bool get_list_slot(struct io_bounce *bounce, struct device *dev,
+			  size_t size, enum dma_data_direction dir,
+			  enum io_bounce_counter hit, bool must,
+			  struct io_buffer *buf)
+{
+	if (unlikely(must))
+		return io_bounce_get_must(bounce, dev, size, dir, hit, buf);
+	return io_bounce_get(bounce, dev, size, dir, hit, buf);
+}
+
 /* Give up a mapping without copying. */
 static void release(struct io_bounce *bounce, struct device *dev,
 		    dma_addr_t addr)
@@ -80,7 +90,7 @@ static void release(struct io_bounce *bounce, struct device *dev,
 	struct io_buffer buf;
 
 	if (io_bounce_find(bounce, dev, addr, &buf))
-		io_bounce_put(&buf);
+		io_bounce_put(bounce, &buf);
 }
 
 /*
@@ -101,7 +111,8 @@ static size_t entry_len(struct scatterlist *s)
 /* Is all of the list normal memory, and small enough? */
 static bool list_allowed(struct io_bounce *bounce, struct device *dev,
 			 struct scatterlist *sg, int nents,
-			 enum dma_data_direction dir, unsigned long attrs)
+			 enum dma_data_direction dir, unsigned long attrs,
+			 bool must)
 {
 	unsigned int pieces = 0;
 	struct scatterlist *s;
@@ -119,7 +130,43 @@ static bool list_allowed(struct io_bounce *bounce, struct device *dev,
 		pieces += sg_phys(s) != end;
 		end = sg_phys(s) + s->length;
 	}
-	return io_bounce_allowed(bounce, dev, total, pieces, dir, attrs);
+	return io_bounce_allowed(bounce, dev, total, pieces, dir, attrs, must);
+}
+
+/**
+ * __io_bounce_takes_sg - may one slot hold a list that must be bounced
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @sg: the list, as the caller gave it
+ * @nents: entries in it
+ * @dir: direction
+ * @attrs: DMA_ATTR_*
+ *
+ * Of an untrusted device all lists come here, also those that fill their pages
+ * and that can be mapped as they are: these are bounced only if that pays.
+ *
+ * Return: false if each entry has to see for itself.
+ */
+bool __io_bounce_takes_sg(struct io_bounce *bounce, struct device *dev,
+			  struct scatterlist *sg, int nents,
+			  enum dma_data_direction dir, unsigned long attrs)
+{
+	size_t granule = 1UL << bounce->mgr.granule_shift;
+	size_t total = 0, parts = 0;
+	struct scatterlist *s;
+	int i;
+
+	if (!io_bounce_possible(bounce, dev, attrs))
+		return false;
+	for_each_sg(sg, s, nents, i) {
+		if (is_zone_device_page(sg_page(s)))
+			return false;
+		parts |= (s->offset | s->length) & (granule - 1);
+		total += ALIGN((s->offset & (granule - 1)) + s->length, granule);
+		if (total > IO_BUFFER_MAX_SLOT)
+			return false;
+	}
+	return parts || io_bounce_within(&bounce->limit, total, nents, dir);
 }
 
 /**
@@ -135,24 +182,9 @@ void __io_bounce_prepare_sg(struct scatterlist *sg)
 	sg->dma_flags &= ~SG_DMA_SWIOTLB;
 }
 
-/**
- * __io_bounce_map_sg - map a scatterlist through one bounce buffer
- * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @sg: the list, laid out by iommu_dma_map_sg()
- * @nents: entries in it
- * @iova_len: bytes of IOVA space that the layout takes
- * @dir: direction
- * @attrs: DMA_ATTR_*
- *
- * Context: any but NMI.
- * Return: the DMA address of the first granule, for __finalise_sg(), or
- * DMA_MAPPING_ERROR if it must be mapped the ordinary way.
- */
-dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
-			      struct scatterlist *sg, int nents,
-			      size_t iova_len, enum dma_data_direction dir,
-			      unsigned long attrs)
+static dma_addr_t map_list(struct io_bounce *bounce, struct device *dev,
+			   struct scatterlist *sg, int nents, size_t iova_len,
+			   enum dma_data_direction dir, bool must)
 {
 	struct scatterlist *s;
 	struct io_buffer buf;
@@ -160,10 +192,9 @@ dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 	u64 clock;
 	int i;
 
-	if (!list_allowed(bounce, dev, sg, nents, dir, attrs))
-		return DMA_MAPPING_ERROR;
 	clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_MAP);
-	if (!io_bounce_get(bounce, dev, iova_len, dir, IO_BOUNCE_HITS_SG, &buf))
+	if (!get_list_slot(bounce, dev, iova_len, dir, IO_BOUNCE_HITS_SG, must,
+			   &buf))
 		return DMA_MAPPING_ERROR;
 
 	begin_list(&buf, 0, iova_len);
@@ -180,6 +211,35 @@ dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
 			   IO_BOUNCE_STEP_MAP, slot_class(&buf), dir, 1);
 	return io_buffer_iova(&buf);
+}
+
+/**
+ * __io_bounce_map_sg - map a scatterlist through one bounce buffer
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @sg: the list, laid out by iommu_dma_map_sg()
+ * @nents: entries in it
+ * @iova_len: bytes of IOVA space that the layout takes
+ * @dir: direction
+ * @attrs: DMA_ATTR_*
+ * @must: it must be bounced, whether or not it pays
+ *
+ * Context: any but NMI.
+ * Return: the DMA address of the first granule, for __finalise_sg(), or
+ * DMA_MAPPING_ERROR if it is to be mapped another way.
+ */
+dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
+			      struct scatterlist *sg, int nents,
+			      size_t iova_len, enum dma_data_direction dir,
+			      unsigned long attrs, bool must)
+{
+	dma_addr_t addr = DMA_MAPPING_ERROR;
+
+	if (list_allowed(bounce, dev, sg, nents, dir, attrs, must))
+		addr = map_list(bounce, dev, sg, nents, iova_len, dir, must);
+	if (unlikely(must))
+		io_bounce_count_must(bounce, addr != DMA_MAPPING_ERROR);
+	return addr;
 }
 
 /**
@@ -202,7 +262,9 @@ bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 	u64 clock;
 	int i;
 
-	if (!io_buffer_owns(&bounce->mgr, sg_dma_address(sg)))
+	/* Of what was mapped entry by entry, each may be here or elsewhere. */
+	if (!io_buffer_owns(&bounce->mgr, sg_dma_address(sg)) ||
+	    sg_dma_is_swiotlb(sg))
 		return false;
 
 	/* Of unmapping a list this is the part that takes time. */
@@ -260,6 +322,7 @@ bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
  * @size: bytes that are about to be linked
  * @dir: direction of the link
  * @attrs: DMA_ATTR_* of the link
+ * @must: it must be bounced, whether or not it pays
  *
  * The direction is not known before the first link, so this is when the slot
  * is taken. A state that was ever linked the ordinary way stays there.
@@ -271,7 +334,8 @@ bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
 dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 			       struct dma_iova_state *state, phys_addr_t phys,
 			       size_t offset, size_t size,
-			       enum dma_data_direction dir, unsigned long attrs)
+			       enum dma_data_direction dir, unsigned long attrs,
+			       bool must)
 {
 	size_t granule = 1UL << bounce->mgr.granule_shift;
 	size_t start = phys & (granule - 1);
@@ -279,16 +343,21 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 	dma_addr_t unused = state->addr;
 	unsigned int pieces;
 	struct io_buffer buf;
+	bool served;
 
 	if (state->__size & (DMA_IOVA_USE_BOUNCE | DMA_IOVA_NO_BOUNCE))
 		return 0;
 
 	/* A guess: the others are as large as the first, or a granule. */
 	pieces = size < whole ? DIV_ROUND_UP(whole, max(size, granule)) : 1;
-	if (offset ||
-	    !io_bounce_allowed(bounce, dev, whole, pieces, dir, attrs) ||
-	    !io_bounce_get(bounce, dev, start + whole, dir, IO_BOUNCE_HITS_IOVA,
-			   &buf)) {
+	served = !offset &&
+		 io_bounce_allowed(bounce, dev, whole, pieces, dir, attrs,
+				   must) &&
+		 get_list_slot(bounce, dev, start + whole, dir,
+			       IO_BOUNCE_HITS_IOVA, must, &buf);
+	if (unlikely(must))
+		io_bounce_count_must(bounce, served);
+	if (!served) {
 		/* HMM may link several ranges of a state at once. */
 		if (!(attrs & DMA_ATTR_REQUIRE_COHERENT))
 			state->__size |= DMA_IOVA_NO_BOUNCE;
@@ -311,18 +380,20 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
  * @size: as for io_bounce_iova_move()
  * @dir: as for io_bounce_iova_move()
  * @attrs: as for io_bounce_iova_move()
+ * @must: as for io_bounce_iova_move()
  *
  * Return: whether @state is in a bounce buffer, now or since before.
  */
 bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
 			    struct dma_iova_state *state, phys_addr_t phys,
 			    size_t offset, size_t size,
-			    enum dma_data_direction dir, unsigned long attrs)
+			    enum dma_data_direction dir, unsigned long attrs,
+			    bool must)
 {
 	struct dma_iova_state unused = { .__size = dma_iova_size(state) };
 
 	unused.addr = io_bounce_iova_move(bounce, dev, state, phys, offset,
-					  size, dir, attrs);
+					  size, dir, attrs, must);
 	if (unused.addr)
 		dma_iova_free(dev, &unused);
 	return state->__size & DMA_IOVA_USE_BOUNCE;
@@ -447,5 +518,5 @@ void __io_bounce_iova_free(struct io_bounce *bounce, dma_addr_t addr)
 
 	if (!WARN_ON_ONCE(!io_buffer_find(&bounce->mgr, addr, &buf) ||
 			  !io_buffer_slot(&buf)->len))
-		io_bounce_put(&buf);
+		io_bounce_put(bounce, &buf);
 }

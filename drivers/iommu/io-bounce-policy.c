@@ -173,7 +173,13 @@ void io_bounce_limit_setup(struct io_bounce_limit *limit)
 		io_bounce_limit_auto(limit, LIMIT_START, LIMIT_AUTO_MAX);
 }
 
-static bool dev_is_untrusted(struct device *dev)
+/**
+ * io_bounce_untrusted - is a device not to see more than it is given
+ * @dev: the device
+ *
+ * Return: true for those that dma-iommu takes to be untrusted.
+ */
+bool io_bounce_untrusted(struct device *dev)
 {
 	return dev_is_pci(dev) && to_pci_dev(dev)->untrusted;
 }
@@ -194,27 +200,39 @@ static bool dev_shares_memory(struct device *dev)
 	       base == PCI_BASE_CLASS_ACCELERATOR;
 }
 
+/* Not normal memory, or memory that may not be copied behind the caller's back */
+#define ATTRS_NOT_BOUNCED	(DMA_ATTR_MMIO | DMA_ATTR_REQUIRE_COHERENT | \
+				 DMA_ATTR_CC_SHARED | DMA_ATTR_PRIVILEGED)
 /*
- * Not normal memory, or memory that may not be copied behind the caller's back,
- * or a mapping that stays: bouncing it would save nothing and cost copies. With
+ * A mapping that stays: bouncing it would save nothing and cost copies. With
  * DMA_ATTR_SKIP_CPU_SYNC, its owner syncs by hand or not at all.
  */
-#define ATTRS_NOT_BOUNCED	(DMA_ATTR_MMIO | DMA_ATTR_REQUIRE_COHERENT | \
-				 DMA_ATTR_CC_SHARED | DMA_ATTR_PRIVILEGED | \
-				 DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_LONG_LIVED)
+#define ATTRS_NO_CHOICE		(DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_LONG_LIVED)
 
 /*
- * Untrusted devices must not see even the padding of a slot, and confidential
- * guests need decrypted slots: both keep to the ways they have today. So do
- * devices that dma-iommu would refuse, and those whose coherence is not that
- * of the slots.
+ * Confidential guests need decrypted slots: they keep to the ways they have
+ * today. So do devices that dma-iommu would refuse, and those whose coherence
+ * is not that of the slots.
  */
-static bool device_allowed(const struct io_bounce *bounce, struct device *dev)
+static bool device_possible(const struct io_bounce *bounce, struct device *dev)
 {
-	return !dev_is_untrusted(dev) && !dev_shares_memory(dev) &&
-	       !force_dma_unencrypted(dev) &&
+	return !force_dma_unencrypted(dev) &&
 	       dev_is_dma_coherent(dev) == bounce->coherent &&
 	       !(dma_get_min_align_mask(dev) >> bounce->mgr.granule_shift);
+}
+
+/**
+ * io_bounce_possible - may a mapping be bounced if it must
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @attrs: DMA_ATTR_*
+ *
+ * Return: true if it may.
+ */
+bool io_bounce_possible(const struct io_bounce *bounce, struct device *dev,
+			unsigned long attrs)
+{
+	return !(attrs & ATTRS_NOT_BOUNCED) && device_possible(bounce, dev);
 }
 
 /**
@@ -225,18 +243,26 @@ static bool device_allowed(const struct io_bounce *bounce, struct device *dev)
  * @pieces: places in memory that they lie in, at least 1
  * @dir: direction
  * @attrs: DMA_ATTR_*
+ * @must: the mapping must be bounced: do not ask whether it pays
  *
  * Return: true if it may; counts the reason if not.
  */
 bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
 		       size_t size, unsigned int pieces,
-		       enum dma_data_direction dir, unsigned long attrs)
+		       enum dma_data_direction dir, unsigned long attrs,
+		       bool must)
 {
 	enum io_bounce_counter why;
 
 	if (unlikely(attrs & ATTRS_NOT_BOUNCED)) {
 		why = IO_BOUNCE_SKIP_ATTRS;
-	} else if (unlikely(!device_allowed(bounce, dev))) {
+	} else if (unlikely(!device_possible(bounce, dev))) {
+		why = IO_BOUNCE_SKIP_DEVICE;
+	} else if (unlikely(must)) {
+		return true;
+	} else if (unlikely(attrs & ATTRS_NO_CHOICE)) {
+		why = IO_BOUNCE_SKIP_ATTRS;
+	} else if (unlikely(dev_shares_memory(dev))) {
 		why = IO_BOUNCE_SKIP_DEVICE;
 	} else if (unlikely(!io_bounce_within(&bounce->limit, size, pieces,
 					      dir))) {

@@ -31,11 +31,19 @@
 /* Regions get smaller, down to one chunk, to have at least this many. */
 #define WINDOW_MIN_REGIONS	128
 
+/* What a reserve is made of, besides slots of a granule */
+#define RESERVE_SLOT		SZ_64K
+
 /*
  * Growing must neither wait for I/O, which may be the I/O that waits for a
  * mapping, nor try hard: the alternative is an ordinary mapping.
  */
 #define GROW_GFP		(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN)
+
+/* Where a mapping that can neither wait nor do without needs a chunk at once. */
+#define GROW_NOW_GFP		(GFP_ATOMIC | __GFP_NOWARN)
+
+struct io_buffer_chunk io_buffer_no_chunk;
 
 static unsigned int wanted_bit(enum io_buffer_perm perm, unsigned int class)
 {
@@ -202,47 +210,82 @@ static size_t least_chunk_size(const struct io_buffer_manager *mgr,
 	return max((size_t)1 << pool->slot_shift, (size_t)PAGE_SIZE);
 }
 
+/* Take a region, and @size bytes of the budget, for a chunk that is to be made. */
+static int claim(struct io_buffer_manager *mgr, size_t size)
+{
+	int region;
+
+	guard(spinlock_irqsave)(&mgr->claims);
+
+	if (size > mgr->memory_max - mgr->memory)
+		return -ENOSPC;
+	region = find_region(mgr);
+	if (region < 0)
+		return region;
+	WRITE_ONCE(mgr->regions[region], &io_buffer_no_chunk);
+	WRITE_ONCE(mgr->memory, mgr->memory + size);
+	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks + 1);
+	return region;
+}
+
+/* Of what was claimed, use what @chunk takes; NULL: nothing. */
+static void settle(struct io_buffer_manager *mgr, int region, size_t claimed,
+		   struct io_buffer_chunk *chunk)
+{
+	guard(spinlock_irqsave)(&mgr->claims);
+
+	WRITE_ONCE(mgr->memory,
+		   mgr->memory - claimed + (chunk ? chunk->size : 0));
+	/* Before any of its addresses can be handed out: see io_buffer_find() */
+	WRITE_ONCE(mgr->regions[region], chunk);
+	if (!chunk) {
+		WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks - 1);
+		return;
+	}
+	WRITE_ONCE(mgr->grown, mgr->grown + 1);
+	io_buffer_chunk_publish(chunk);
+}
+
 /*
- * Give the pool one more chunk. Where contiguous memory is short, a smaller
- * one: the budget counts bytes.
+ * Give the pool one more chunk of @size. Where contiguous memory is short, a
+ * smaller one: the budget counts bytes.
  *
  * Return: 0, -ENOSPC if the budget or the window is used up, -ENOMEM to try
  * again later.
  */
+static int add_chunk(struct io_buffer_manager *mgr, struct io_buffer_pool *pool,
+		     size_t size, gfp_t gfp)
+{
+	size_t least = least_chunk_size(mgr, pool, min_chunk_size(pool));
+	int region = claim(mgr, size);
+	struct io_buffer_chunk *chunk;
+	size_t claimed = size;
+	dma_addr_t iova;
+
+	if (region < 0)
+		return region;
+
+	iova = mgr->base + ((dma_addr_t)region << mgr->region_shift);
+	do {
+		chunk = io_buffer_chunk_create(pool, iova, size, gfp);
+		size /= 2;
+	} while (!chunk && size >= least);
+	settle(mgr, region, claimed, chunk);
+	if (!chunk)
+		return -ENOMEM;
+	io_buffer_reclaim_later(mgr);
+	return 0;
+}
+
 static int grow_pool(struct io_buffer_manager *mgr, struct io_buffer_pool *pool)
 {
-	size_t min = min_chunk_size(pool);
-	size_t size = next_chunk_size(mgr, pool, min);
-	size_t least = least_chunk_size(mgr, pool, min);
-	struct io_buffer_chunk *chunk;
-	dma_addr_t iova;
-	int region;
+	size_t size = next_chunk_size(mgr, pool, min_chunk_size(pool));
 
 	if (!size)
 		return -ENOSPC;
 	if (!get_regions(mgr))
 		return -ENOMEM;
-	region = find_region(mgr);
-	if (region < 0)
-		return region;
-
-	iova = mgr->base + ((dma_addr_t)region << mgr->region_shift);
-	for (; size >= least; size /= 2) {
-		chunk = io_buffer_chunk_create(pool, iova, size, GROW_GFP);
-		if (chunk)
-			break;
-	}
-	if (size < least)
-		return -ENOMEM;
-
-	/* Before any of its addresses can be handed out: see io_buffer_find() */
-	WRITE_ONCE(mgr->regions[region], chunk);
-	WRITE_ONCE(mgr->memory, mgr->memory + size);
-	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks + 1);
-	WRITE_ONCE(mgr->grown, mgr->grown + 1);
-	io_buffer_chunk_publish(chunk);
-	io_buffer_reclaim_later(mgr);
-	return 0;
+	return add_chunk(mgr, pool, size, GROW_GFP);
 }
 
 static int grow_wanted(struct io_buffer_manager *mgr, unsigned int bit)
@@ -308,6 +351,66 @@ static void io_buffer_work(struct work_struct *work)
 }
 
 /**
+ * io_buffer_reserve - see to it that there always are some slots
+ * @mgr: the manager of the domain
+ * @limits: of a device
+ *
+ * For those who have no other way if they get none. The worker makes a chunk of
+ * the smallest slots and one of larger ones, for each permission; from then on
+ * io_buffer_grow_now() helps.
+ *
+ * Context: may sleep.
+ */
+void io_buffer_reserve(struct io_buffer_manager *mgr,
+		       const struct io_buffer_limits *limits)
+{
+	unsigned int class = io_buffer_class(mgr, RESERVE_SLOT), perm;
+
+	/* Whoever gives chunks back sees it the next time. */
+	scoped_guard(mutex, &mgr->lock)
+		WRITE_ONCE(mgr->keep, 1);
+	if (!test_and_set_bit(0, &mgr->asked))
+		mgr->limits = *limits;
+	else if (!READ_ONCE(mgr->size))
+		return;		/* as in io_buffer_want() */
+	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
+		set_bit(wanted_bit(perm, 0), &mgr->wanted);
+		set_bit(wanted_bit(perm, class), &mgr->wanted);
+	}
+	queue_work(system_dfl_wq, &mgr->work);
+}
+
+/**
+ * io_buffer_grow_now - make more slots, here and now
+ * @mgr: the manager of the domain
+ * @perm: as for the io_buffer_get() that missed
+ * @size: as for the io_buffer_get() that missed
+ *
+ * Only where io_buffer_reserve() was called before: what there is of a pool then
+ * stays. The chunk is a small one, for it is zeroed and mapped by the caller.
+ *
+ * Context: any but NMI.
+ * Return: true if there are more slots of that size or of a larger one.
+ */
+bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
+			size_t size)
+{
+	unsigned int class = io_buffer_class(mgr, size);
+
+	if (!READ_ONCE(mgr->keep))
+		return false;
+	for (; class < IO_BUFFER_NR_CLASSES; class++) {
+		struct io_buffer_pool *pool;
+
+		pool = rcu_dereference_protected(mgr->pools[perm][class], true);
+		if (pool && READ_ONCE(pool->nr_chunks))
+			return !add_chunk(mgr, pool, min_chunk_size(pool),
+					  GROW_NOW_GFP);
+	}
+	return false;
+}
+
+/**
  * io_buffer_manager_init - prepare a domain for I/O buffers
  * @mgr: zeroed memory
  * @domain: a paging domain whose geometry is final
@@ -328,6 +431,7 @@ void io_buffer_manager_init(struct io_buffer_manager *mgr,
 	mgr->memory_max = memory_max;
 	mgr->last = U64_MAX;
 	mutex_init(&mgr->lock);
+	spin_lock_init(&mgr->claims);
 	INIT_WORK(&mgr->work, io_buffer_work);
 	io_buffer_reclaim_init(mgr);
 }

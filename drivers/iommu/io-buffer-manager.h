@@ -9,6 +9,7 @@
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/sizes.h>
+#include <linux/spinlock.h>
 #include <linux/workqueue.h>
 
 #include "io-buffer-pool.h"
@@ -31,7 +32,9 @@ struct iova_domain;
  *
  * io_buffer_get() and io_buffer_find() take no lock. Whoever changes the set of
  * chunks holds the lock of the manager: the worker that grows pools, the one
- * that gives back what was not used for a while, and the shrinker.
+ * that gives back what was not used for a while, and the shrinker. Who cannot
+ * wait for it may still add a chunk: a region and its part of the budget are
+ * claimed first, under a spinlock.
  */
 
 /*
@@ -99,6 +102,8 @@ struct io_buffer_limits {
  * @wanted: bit (permission * IO_BUFFER_NR_CLASSES + class): grow that pool
  * @asked: bit 0: @limits is being or has been set
  * @urgent: give back what is not in use, idle or not
+ * @keep: 1: the last chunk of a pool stays, idle or not; and hence the pool, which
+ *	io_buffer_grow_now() relies on
  * @stopped: no growing: the device cannot address a window of a useful size
  * @retry_at: in 64-bit jiffies: memory was short, do not try again before
  * @work: makes what is wanted grow
@@ -107,11 +112,14 @@ struct io_buffer_limits {
  * @limits: of the device that missed first
  * @nr_regions: entries in @regions
  * @age_work: gives back what is idle
+ *
+ * Under @claims:
  * @memory: bytes held in chunks
  * @nr_chunks: chunks held
  * @grown: chunks added so far
  * @returned: chunks given back so far
  *
+ * @claims: besides, which regions are in use and which chunks a pool has
  * @lock: serialises changes
  * @domain: where the buffers are mapped
  * @iovad: where the window is reserved
@@ -132,12 +140,15 @@ struct io_buffer_manager {
 	unsigned long asked;
 	bool stopped;
 	bool urgent;
+	u8 keep;
 	u64 retry_at;
 	struct work_struct work;
 
 	struct io_buffer_limits limits;
 	unsigned int nr_regions;
 	struct delayed_work age_work;
+
+	spinlock_t claims;	/* for who cannot wait for the lock */
 	size_t memory;
 	unsigned int nr_chunks;
 	unsigned long grown;
@@ -161,6 +172,10 @@ enum io_buffer_miss io_buffer_why(struct io_buffer_manager *mgr,
 				  u64 dma_limit);
 void io_buffer_want(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 		    size_t size, const struct io_buffer_limits *limits);
+void io_buffer_reserve(struct io_buffer_manager *mgr,
+		       const struct io_buffer_limits *limits);
+bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
+			size_t size);
 
 /* io-buffer-reclaim.c: what gives memory back, for io-buffer-manager.c alone */
 void io_buffer_reclaim_init(struct io_buffer_manager *mgr);
@@ -169,6 +184,12 @@ void io_buffer_reclaim_later(struct io_buffer_manager *mgr);
 void io_buffer_reclaim_soon(struct io_buffer_manager *mgr);
 size_t io_buffer_reclaim(struct io_buffer_manager *mgr, size_t bytes, bool idle);
 void io_buffer_retry_later(struct io_buffer_manager *mgr);
+
+/*
+ * Stands in a region while its chunk is being made or unmade. It has no size, so
+ * that no address lies in it.
+ */
+extern struct io_buffer_chunk io_buffer_no_chunk;
 
 /* A pool, for those who hold the lock of its manager; NULL if there is none. */
 static inline struct io_buffer_pool *

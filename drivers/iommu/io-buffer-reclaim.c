@@ -38,15 +38,22 @@ static size_t retire(struct io_buffer_manager *mgr,
 	unsigned int region = (chunk->iova - mgr->base) >> mgr->region_shift;
 	size_t size = chunk->size;
 
-	if (!io_buffer_chunk_retire(chunk))
-		return 0;
+	scoped_guard(spinlock_irqsave, &mgr->claims) {
+		if (chunk->pool->nr_chunks <= mgr->keep ||
+		    !io_buffer_chunk_retire(chunk))
+			return 0;
+	}
 
-	WRITE_ONCE(mgr->regions[region], NULL);
+	/* Nobody is to map anything there before it is unmapped. */
+	WRITE_ONCE(mgr->regions[region], &io_buffer_no_chunk);
 	if (!io_buffer_chunk_destroy(chunk)) {
 		/* Lost: keep the region from being used again. */
 		WRITE_ONCE(mgr->regions[region], chunk);
 		return 0;
 	}
+
+	guard(spinlock_irqsave)(&mgr->claims);
+	WRITE_ONCE(mgr->regions[region], NULL);
 	WRITE_ONCE(mgr->memory, mgr->memory - size);
 	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks - 1);
 	WRITE_ONCE(mgr->returned, mgr->returned + 1);

@@ -81,11 +81,13 @@ static dma_addr_t map(struct bounce_test *t, void *p, size_t size,
 {
 	dma_addr_t addr;
 
-	addr = __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0);
+	addr = __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0,
+			       false);
 	if (addr != DMA_MAPPING_ERROR)
 		return addr;
 	settle(t);
-	return __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0);
+	return __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0,
+			       false);
 }
 
 static u8 *seen_by_device(struct bounce_test *t, dma_addr_t addr)
@@ -99,7 +101,7 @@ static void bounce_first_map_misses(struct kunit *test)
 	dma_addr_t addr;
 
 	addr = __io_bounce_map(t->bounce, t->dev, virt_to_phys(t->pages),
-			       100, DMA_TO_DEVICE, 0);
+			       100, DMA_TO_DEVICE, 0, false);
 	KUNIT_EXPECT_EQ(test, addr, DMA_MAPPING_ERROR);
 	settle(t);
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&t->bounce->early), 1);
@@ -311,7 +313,7 @@ static void bounce_unmap_twice_is_harmless(struct kunit *test)
 static bool allowed(struct bounce_test *t, size_t size, unsigned long attrs)
 {
 	return io_bounce_allowed(t->bounce, t->dev, size, 1, DMA_TO_DEVICE,
-				 attrs);
+				 attrs, false);
 }
 
 static void bounce_policy(struct kunit *test)
@@ -367,7 +369,7 @@ static dma_addr_t map_list(struct kunit *test, struct scatterlist *sg)
 	KUNIT_ASSERT_EQ(test, len, 4 * SZ_4K);
 	for (tries = 0; tries < 2; tries++) {
 		addr = __io_bounce_map_sg(t->bounce, t->dev, sg, 3, len,
-					  DMA_BIDIRECTIONAL, 0);
+					  DMA_BIDIRECTIONAL, 0, false);
 		if (addr != DMA_MAPPING_ERROR)
 			break;
 		settle(t);
@@ -454,7 +456,7 @@ static bool start_state(struct bounce_test *t, struct dma_iova_state *state,
 	for (tries = 0; tries < 2; tries++) {
 		*state = (struct dma_iova_state) { .addr = SZ_1M, .__size = size };
 		if (io_bounce_iova_move(t->bounce, t->dev, state, phys, 0, size,
-					DMA_FROM_DEVICE, 0) == SZ_1M)
+					DMA_FROM_DEVICE, 0, false) == SZ_1M)
 			return true;
 		settle(t);
 	}
@@ -520,12 +522,108 @@ static void bounce_iova_errors(struct kunit *test)
 	state = (struct dma_iova_state) { .addr = SZ_1M, .__size = SZ_8K };
 	KUNIT_EXPECT_EQ(test, io_bounce_iova_move(t->bounce, t->dev, &state,
 						  phys, SZ_4K, SZ_4K,
-						  DMA_FROM_DEVICE, 0), 0);
+						  DMA_FROM_DEVICE, 0, false), 0);
 	KUNIT_EXPECT_EQ(test, io_bounce_iova_move(t->bounce, t->dev, &state,
 						  phys, 0, SZ_8K,
-						  DMA_FROM_DEVICE, 0), 0);
+						  DMA_FROM_DEVICE, 0, false), 0);
 	KUNIT_EXPECT_EQ(test, state.addr, SZ_1M);
 	KUNIT_EXPECT_EQ(test, dma_iova_size(&state), SZ_8K);
+}
+
+/* What must be bounced: no limit and no attribute of choice turns that off. */
+static void bounce_must(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	phys_addr_t phys = virt_to_phys(t->pages + 1);
+	unsigned long choice = DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_LONG_LIVED;
+	dma_addr_t addr = DMA_MAPPING_ERROR;
+	int tries;
+
+	io_bounce_limit_fixed(&t->bounce->limit, 0);
+	KUNIT_EXPECT_EQ(test, map(t, t->pages, 100, DMA_TO_DEVICE),
+			DMA_MAPPING_ERROR);
+	for (tries = 0; tries < 2 && addr == DMA_MAPPING_ERROR; tries++) {
+		addr = __io_bounce_map(t->bounce, t->dev, phys, SZ_8K,
+				       DMA_TO_DEVICE, choice, true);
+		settle(t);
+	}
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_MEMEQ(test, seen_by_device(t, addr), t->pages + 1, SZ_4K);
+	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_8K, DMA_TO_DEVICE, choice);
+
+	/* There is no way to do it with these, or with nothing. */
+	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, phys, SZ_8K,
+					      DMA_TO_DEVICE, DMA_ATTR_MMIO, true),
+			DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, phys, SZ_8K,
+					      DMA_TO_DEVICE,
+					      DMA_ATTR_REQUIRE_COHERENT, true),
+			DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, phys, 0,
+					      DMA_TO_DEVICE, 0, true),
+			DMA_MAPPING_ERROR);
+}
+
+/* Which lists that must be bounced go into one slot */
+static void bounce_must_list(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	struct scatterlist sg[2];
+
+	sg_init_table(sg, 2);
+	sg_set_buf(&sg[0], t->pages, SZ_4K);
+	sg_set_buf(&sg[1], t->pages + SZ_8K, SZ_4K);
+	/* They fill their pages: only if that pays. */
+	KUNIT_EXPECT_TRUE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
+						     DMA_TO_DEVICE, 0));
+	io_bounce_limit_fixed(&t->bounce->limit, SZ_4K);
+	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
+						      DMA_TO_DEVICE, 0));
+	/* They do not. */
+	sg[1].length--;
+	KUNIT_EXPECT_TRUE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
+						     DMA_TO_DEVICE, 0));
+	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
+						      DMA_TO_DEVICE,
+						      DMA_ATTR_MMIO));
+	/* More than the largest slot holds; nothing looks at the memory. */
+	sg[0].length = IO_BUFFER_MAX_SLOT;
+	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
+						      DMA_TO_DEVICE, 0));
+}
+
+/* A slot of an untrusted device shows nothing once it is given back. */
+static void bounce_wipes_for_the_untrusted(struct kunit *test)
+{
+	static const enum dma_data_direction readable[] = {
+		DMA_TO_DEVICE, DMA_BIDIRECTIONAL,
+	};
+	struct bounce_test *t = test->priv;
+	struct scatterlist sg[3];
+	dma_addr_t addr;
+	unsigned int i;
+	u8 *slot;
+
+	for (i = 0; i < ARRAY_SIZE(readable); i++) {
+		t->bounce->wipe = false;
+		addr = map(t, t->pages + 5, 1000, readable[i]);
+		KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+		slot = seen_by_device(t, addr);
+		__io_bounce_unmap(t->bounce, t->dev, addr, 1000, readable[i], 0);
+		KUNIT_EXPECT_EQ(test, slot[999], GUARD);
+
+		t->bounce->wipe = true;
+		KUNIT_ASSERT_EQ(test, map(t, t->pages + 5, 1000, readable[i]), addr);
+		KUNIT_EXPECT_EQ(test, slot[999], GUARD);
+		__io_bounce_unmap(t->bounce, t->dev, addr, 1000, readable[i], 0);
+		KUNIT_EXPECT_NULL(test, memchr_inv(slot - 5, 0, SZ_4K));
+	}
+
+	addr = map_list(test, sg);
+	slot = seen_by_device(t, addr);
+	KUNIT_EXPECT_EQ(test, slot[17], GUARD);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg);
+	KUNIT_EXPECT_NULL(test, memchr_inv(slot, 0, 4 * SZ_4K));
 }
 
 static struct kunit_case bounce_cases[] = {
@@ -542,6 +640,9 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_list),
 	KUNIT_CASE(bounce_iova),
 	KUNIT_CASE(bounce_iova_errors),
+	KUNIT_CASE(bounce_must),
+	KUNIT_CASE(bounce_must_list),
+	KUNIT_CASE(bounce_wipes_for_the_untrusted),
 	{}
 };
 

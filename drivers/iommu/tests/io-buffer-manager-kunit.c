@@ -447,6 +447,52 @@ static void manager_tries_again_after_a_refusal(struct kunit *test)
 					   &limits_64, &buf), 0);
 }
 
+/* Where there is no other way, a slot is made at once, and memory is kept. */
+static void manager_grows_at_once(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+	unsigned int i;
+	u64 all = limits_64.dma_limit;
+
+	manager_start(test, SZ_1M);
+	KUNIT_EXPECT_FALSE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_READ, SZ_4K));
+	io_buffer_reserve(t->mgr, &limits_64);
+	flush_work(&t->mgr->work);
+	/* Small and large ones of each permission */
+	KUNIT_ASSERT_EQ(test, t->mgr->memory, 6 * SZ_64K);
+	for (i = 0; i < 16; i++)
+		KUNIT_ASSERT_TRUE(test, io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K,
+						      all, &buf));
+	KUNIT_EXPECT_FALSE(test, io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K, all, &buf));
+	t->fake->fail_map = true;
+	KUNIT_EXPECT_FALSE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_READ, SZ_4K));
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
+	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 6);
+	t->fake->fail_map = false;
+	KUNIT_EXPECT_TRUE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_READ, SZ_4K));
+	KUNIT_EXPECT_TRUE(test, io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K, all, &buf));
+	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, io_buffer_iova(&buf)),
+			IOMMU_READ);
+	io_buffer_pool_put(&buf);
+	/* No slots of that size, but larger ones */
+	KUNIT_EXPECT_TRUE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_WRITE, SZ_16K));
+	KUNIT_EXPECT_FALSE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_WRITE, SZ_1M));
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 8 * SZ_64K);
+
+	/* The budget holds. */
+	for (i = 0; io_buffer_grow_now(t->mgr, IO_BUFFER_READ, SZ_4K); i++)
+		KUNIT_ASSERT_LT(test, i, 100);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_1M);
+	KUNIT_EXPECT_EQ(test, t->fake->mapped, SZ_1M);
+
+	/* What is idle goes, but for one chunk of each pool. */
+	age(t);
+	age(t);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
+	KUNIT_EXPECT_TRUE(test, io_buffer_get(t->mgr, IO_BUFFER_WRITE, SZ_64K, all, &buf));
+}
+
 static void manager_goes_without_a_window(struct kunit *test)
 {
 	struct io_buffer_limits limits = limits_64;
@@ -478,6 +524,7 @@ static struct kunit_case manager_cases[] = {
 	KUNIT_CASE_PARAM(manager_memory_is_in_proportion, load_gen_params),
 	KUNIT_CASE(manager_makes_do_with_small_chunks),
 	KUNIT_CASE(manager_tries_again_after_a_refusal),
+	KUNIT_CASE(manager_grows_at_once),
 	KUNIT_CASE(manager_goes_without_a_window),
 	{}
 };

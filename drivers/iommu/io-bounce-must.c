@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What must be bounced, whether it pays or not: DMA of untrusted devices, which
+ * would see what lies next to a buffer, and of devices that are not coherent,
+ * which share cache lines with what lies next to a kmalloc() buffer. dma-iommu
+ * says which mappings these are. What is not served here is left to SWIOTLB.
+ */
+
+#include <linux/dma-map-ops.h>
+#include <linux/iommu.h>
+#include <linux/string.h>
+#include <linux/swiotlb.h>
+
+#include "io-bounce-internal.h"
+
+/*
+ * Where nobody else bounces what must be bounced, a miss is an error: have some
+ * memory before the first mapping, and keep it.
+ */
+static void reserve(struct io_bounce *bounce, struct device *dev)
+{
+	bool must = READ_ONCE(bounce->wipe) ||
+		    (IS_ENABLED(CONFIG_DMA_BOUNCE_UNALIGNED_KMALLOC) &&
+		     !bounce->coherent);
+	struct io_buffer_limits limits;
+
+	if (!must || is_swiotlb_active(dev))
+		return;
+	limits = io_bounce_limits(bounce, dev);
+	io_buffer_reserve(&bounce->mgr, &limits);
+}
+
+/**
+ * io_bounce_prepare_must - prepare for what must be bounced
+ * @bounce: the bounce buffers of a domain that does no DMA yet
+ * @dev: its first device
+ *
+ * Context: any but NMI.
+ */
+void io_bounce_prepare_must(struct io_bounce *bounce, struct device *dev)
+{
+	bounce->wipe = io_bounce_untrusted(dev);
+	reserve(bounce, dev);
+}
+
+/**
+ * io_bounce_add_device - another device joins a domain
+ * @ref: the domain's reference
+ * @dev: the device
+ *
+ * If that is the first untrusted one, what the others used is not wiped: get rid
+ * of it. The chunks in use at that very moment stay until they are idle.
+ *
+ * Context: may sleep; serialised per domain by the group's mutex.
+ */
+void io_bounce_add_device(struct io_bounce_ref *ref, struct device *dev)
+{
+	struct io_bounce *bounce = ref->bounce;
+
+	if (!bounce || bounce->wipe || !io_bounce_untrusted(dev))
+		return;
+	WRITE_ONCE(bounce->wipe, true);
+	io_buffer_reclaim_soon(&bounce->mgr);
+	reserve(bounce, dev);
+}
+
+/**
+ * io_bounce_wipe - zero what an untrusted device could still read in a slot
+ * @bounce: the bounce buffers of the domain
+ * @buf: the slot, about to be given back
+ *
+ * Memory that is not in use then shows nothing: neither do the slots that are
+ * free, nor what lies around a buffer in a slot that is not. What the device
+ * writes there is its own.
+ */
+void io_bounce_wipe(const struct io_bounce *bounce, const struct io_buffer *buf)
+{
+	const struct io_buffer_slot *slot = io_buffer_slot(buf);
+
+	if (!(buf->chunk->pool->prot & IOMMU_READ))
+		return;
+	memset(io_buffer_vaddr(buf) + slot->start, 0, slot->len);
+	if (!bounce->coherent) {
+		arch_sync_dma_for_device(io_buffer_phys(buf) + slot->start,
+					 slot->len, DMA_TO_DEVICE);
+		arch_sync_dma_flush();
+	}
+}
+
+/* A larger slot is better than none. */
+static bool get_any(struct io_bounce *bounce, struct device *dev, size_t size,
+		    enum dma_data_direction dir, enum io_bounce_counter hit,
+		    struct io_buffer *buf)
+{
+	unsigned int class = io_buffer_class(&bounce->mgr, size);
+	unsigned int shift = bounce->mgr.granule_shift;
+
+	for (; class < IO_BUFFER_NR_CLASSES; class++)
+		if (io_bounce_try(bounce, dev, (size_t)1 << (shift + class),
+				  dir, hit, buf))
+			return true;
+	return false;
+}
+
+/**
+ * io_bounce_get_must - take a slot for what must be bounced
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @size: bytes the slot must hold, at least 1
+ * @dir: what the device may do with them
+ * @hit: what to count if there is one
+ * @buf: filled in with the slot
+ *
+ * Context: any but NMI.
+ * Return: true, or false if it is left to SWIOTLB.
+ */
+bool io_bounce_get_must(struct io_bounce *bounce, struct device *dev,
+			size_t size, enum dma_data_direction dir,
+			enum io_bounce_counter hit, struct io_buffer *buf)
+{
+	if (get_any(bounce, dev, size, dir, hit, buf))
+		return true;
+	/* Where SWIOTLB would help, this does not. */
+	if (io_buffer_grow_now(&bounce->mgr, io_bounce_perm(dir), size) &&
+	    get_any(bounce, dev, size, dir, hit, buf))
+		return true;
+	return io_bounce_get(bounce, dev, size, dir, hit, buf);
+}
+
+/**
+ * io_bounce_map_must - __io_bounce_map() for what must be bounced
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @phys: physical address of the buffer
+ * @offset: its offset in its granule
+ * @size: in bytes
+ * @dir: direction
+ * @attrs: DMA_ATTR_*
+ *
+ * It is not timed: it is not done because it is worth it.
+ *
+ * Context: any but NMI.
+ * Return: the DMA address, or DMA_MAPPING_ERROR if it is left to SWIOTLB.
+ */
+dma_addr_t io_bounce_map_must(struct io_bounce *bounce, struct device *dev,
+			      phys_addr_t phys, size_t offset, size_t size,
+			      enum dma_data_direction dir, unsigned long attrs)
+{
+	struct io_buffer buf;
+	bool served;
+
+	/* No bytes are no mapping: a slot without a length is a free one. */
+	served = size &&
+		 io_bounce_allowed(bounce, dev, size, 1, dir, attrs, true) &&
+		 io_bounce_get_must(bounce, dev, offset + size, dir,
+				    IO_BOUNCE_HITS_SINGLE, &buf);
+	io_bounce_count_must(bounce, served);
+	return served ? io_bounce_fill(bounce, &buf, phys, offset, size, dir) :
+			DMA_MAPPING_ERROR;
+}
