@@ -14,6 +14,7 @@
  * more than the direction says.
  */
 
+#include <linux/crash_dump.h>
 #include <linux/dma-map-ops.h>
 #include <linux/highmem.h>
 #include <linux/iommu.h>
@@ -56,7 +57,7 @@ void io_bounce_setup(struct io_bounce *bounce, bool coherent,
 {
 	bounce->coherent = coherent;
 	INIT_WORK(&bounce->work, io_bounce_work);
-	io_bounce_limit_setup(&bounce->limit);
+	io_bounce_default(bounce);
 	io_buffer_manager_init(&bounce->mgr, domain, iovad, memory_max);
 }
 
@@ -109,6 +110,24 @@ struct io_buffer_limits io_bounce_limits(const struct io_bounce *bounce,
 	};
 }
 
+static void io_bounce_new(struct io_bounce_ref *ref, struct device *dev,
+			  struct iommu_domain *domain,
+			  struct iova_domain *iovad)
+{
+	struct io_bounce *bounce;
+
+	bounce = kzalloc_obj(*bounce);
+	if (!bounce)
+		return;
+
+	io_bounce_setup(bounce, dev_is_dma_coherent(dev), domain, iovad,
+			io_bounce_memory);
+	io_bounce_prepare_must(bounce, dev);
+	io_bounce_debugfs_add(bounce, dev);
+	/* The domain may be in use: pairs with the dependency on the pointer. */
+	smp_store_release(&ref->bounce, bounce);
+}
+
 /**
  * io_bounce_create - give a DMA domain bounce buffers
  * @ref: the domain's reference; set unless memory is short
@@ -123,20 +142,29 @@ struct io_buffer_limits io_bounce_limits(const struct io_bounce *bounce,
 void io_bounce_create(struct io_bounce_ref *ref, struct device *dev,
 		      struct iommu_domain *domain, struct iova_domain *iovad)
 {
-	struct io_bounce *bounce;
+	if (io_bounce_by_default() && !ref->bounce)
+		io_bounce_new(ref, dev, domain, iovad);
+}
 
-	if (!io_bounce_enabled() || ref->bounce)
-		return;
-
-	bounce = kzalloc_obj(*bounce);
-	if (!bounce)
-		return;
-
-	io_bounce_setup(bounce, dev_is_dma_coherent(dev), domain, iovad,
-			io_bounce_memory);
-	io_bounce_prepare_must(bounce, dev);
-	io_bounce_debugfs_add(bounce, dev);
-	WRITE_ONCE(ref->bounce, bounce);
+/**
+ * io_bounce_create_off - give a DMA domain bounce buffers that can be switched on
+ * @ref: the domain's reference; set unless memory is short
+ * @dev: a device of the domain
+ * @domain: the domain, which may be in use
+ * @iovad: its IOVA space, initialised
+ *
+ * Does nothing where there are any. What is mapped then cannot lie in the window:
+ * that is reserved later.
+ *
+ * Context: may sleep; serialised per domain by the group's mutex.
+ */
+void io_bounce_create_off(struct io_bounce_ref *ref, struct device *dev,
+			  struct iommu_domain *domain,
+			  struct iova_domain *iovad)
+{
+	/* The devices of a crash kernel are attached too late for this. */
+	if (!ref->bounce && !is_kdump_kernel())
+		io_bounce_new(ref, dev, domain, iovad);
 }
 
 /**

@@ -8,6 +8,12 @@
 #include <linux/dma-mapping.h>
 #include <linux/jump_label.h>
 
+/* What can be set for each group */
+enum io_bounce_knob {
+	IO_BOUNCE_MODE,
+	IO_BOUNCE_LIMIT,
+};
+
 struct io_bounce;
 struct iommu_domain;
 struct iova_domain;
@@ -39,12 +45,21 @@ static inline unsigned long io_bounce_forbid(unsigned long attrs)
 
 static inline struct io_bounce *io_bounce_of(const struct io_bounce_ref *ref)
 {
-	return ref->bounce;
+	/* Pairs with io_bounce_new(). */
+	return READ_ONCE(ref->bounce);
 }
 
 void io_bounce_create(struct io_bounce_ref *ref, struct device *dev,
 		      struct iommu_domain *domain, struct iova_domain *iovad);
+void io_bounce_create_off(struct io_bounce_ref *ref, struct device *dev,
+			  struct iommu_domain *domain,
+			  struct iova_domain *iovad);
 void io_bounce_destroy(struct io_bounce_ref *ref);
+int io_bounce_parse(enum io_bounce_knob knob, const char *buf);
+int io_bounce_show(const struct io_bounce *bounce, enum io_bounce_knob knob,
+		   char *buf);
+int io_bounce_store(struct io_bounce *bounce, struct device *dev,
+		    enum io_bounce_knob knob, int value);
 void io_bounce_add_device(struct io_bounce_ref *ref, struct device *dev);
 
 dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
@@ -116,8 +131,32 @@ static inline void io_bounce_create(struct io_bounce_ref *ref,
 {
 }
 
+static inline void io_bounce_create_off(struct io_bounce_ref *ref,
+					struct device *dev,
+					struct iommu_domain *domain,
+					struct iova_domain *iovad)
+{
+}
+
 static inline void io_bounce_destroy(struct io_bounce_ref *ref)
 {
+}
+
+static inline int io_bounce_parse(enum io_bounce_knob knob, const char *buf)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int io_bounce_show(const struct io_bounce *bounce,
+				 enum io_bounce_knob knob, char *buf)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline int io_bounce_store(struct io_bounce *bounce, struct device *dev,
+				  enum io_bounce_knob knob, int value)
+{
+	return -EOPNOTSUPP;
 }
 
 static inline void io_bounce_add_device(struct io_bounce_ref *ref,

@@ -14,6 +14,15 @@
 
 struct dentry;
 
+/* AUTO waits for a measurement before it bounces anything. */
+enum bounce_mode {
+	BOUNCE_OFF,
+	BOUNCE_AUTO,
+	BOUNCE_ON,
+};
+
+extern const char * const io_bounce_modes[BOUNCE_ON + 1];
+
 /* One counter for each path; io_bounce_counter_names[] says what they count. */
 enum io_bounce_counter {
 	IO_BOUNCE_HITS_SINGLE,
@@ -47,6 +56,8 @@ struct io_bounce_stats {
  * @mgr: where the buffers come from
  * @limit: the largest mapping that is bounced
  * @coherent: is the DMA of the devices served coherent with the CPU caches
+ * @mode: off, auto or on; changes under the group's mutex, as does
+ * @max: what the limit is said to be, in bytes; 0: it sets itself
  * @wipe: a device is untrusted: a slot that it can read is zeroed when it is
  *	given back, so that those not in use show nothing
  * @stats: counters; NULL until the first miss has woken @work
@@ -60,6 +71,8 @@ struct io_bounce {
 	struct io_buffer_manager mgr;
 	struct io_bounce_limit limit;
 	bool coherent;
+	u8 mode;
+	u32 max;
 	bool wipe;
 	struct io_bounce_stats __percpu *stats;
 	u64 sample_at;
@@ -71,7 +84,11 @@ struct io_bounce {
 
 extern size_t io_bounce_memory;
 
-void io_bounce_limit_setup(struct io_bounce_limit *limit);
+bool io_bounce_by_default(void);
+bool io_bounce_parse_size(const char *str, size_t min, u64 max, size_t *size);
+void io_bounce_default(struct io_bounce *bounce);
+void io_bounce_follow(struct io_bounce *bounce, enum bounce_mode mode,
+		      size_t max);
 
 static inline void io_bounce_count(struct io_bounce *bounce,
 				   enum io_bounce_counter counter, u64 add)
@@ -145,6 +162,7 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 void io_bounce_sample_use(struct io_bounce *bounce);
 
 /* io-bounce-must.c */
+void io_bounce_reserve(struct io_bounce *bounce, struct device *dev);
 void io_bounce_prepare_must(struct io_bounce *bounce, struct device *dev);
 void io_bounce_wipe(const struct io_bounce *bounce, const struct io_buffer *buf);
 bool io_bounce_get_must(struct io_bounce *bounce, struct device *dev,

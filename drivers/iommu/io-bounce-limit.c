@@ -17,6 +17,7 @@
 
 #include <linux/math64.h>
 #include <linux/mm.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 
@@ -601,7 +602,7 @@ void __io_bounce_time_end(struct io_bounce_limit *limit,
 
 /**
  * io_bounce_limit_fixed - let a limit be what somebody says
- * @limit: zeroed memory
+ * @limit: nobody else uses it
  * @bytes: the limit for every direction
  */
 void io_bounce_limit_fixed(struct io_bounce_limit *limit, size_t bytes)
@@ -615,12 +616,13 @@ void io_bounce_limit_fixed(struct io_bounce_limit *limit, size_t bytes)
 	for (i = 0; i < IO_BOUNCE_NR_STEPS; i++)
 		limit->next_time[i] = jiffies + MAX_JIFFY_OFFSET;
 	limit->next_probe = jiffies + MAX_JIFFY_OFFSET;
+	limit->trial = IO_BOUNCE_TRIAL_NONE;
 	publish(limit);
 }
 
 /**
  * io_bounce_limit_auto - let a limit set itself
- * @limit: zeroed memory
+ * @limit: nobody else uses it
  * @start: the limit until something was measured, in bytes; 0: do not bounce
  * @max: never go beyond that
  */
@@ -633,4 +635,33 @@ void io_bounce_limit_auto(struct io_bounce_limit *limit, size_t start,
 	limit->next_probe = jiffies;
 	limit->bounced_period = BOUNCED_PERIOD_MIN;
 	limit->bounced_at = jiffies;
+	limit->kept_out[0] = 0;
+	limit->kept_out[1] = 0;
+	/* What was measured before it was last told what to be still holds. */
+	if (limit->calibrated) {
+		limit->ordinary_at = jiffies;
+		limit->next_time[IO_BOUNCE_STEP_MAP] = jiffies;
+		limit->next_time[IO_BOUNCE_STEP_UNMAP] = jiffies;
+	}
+}
+
+/**
+ * io_bounce_limit_change - let a limit that is in use be another one
+ * @limit: the limit of the domain
+ * @automatic: let it set itself
+ * @start: as for io_bounce_limit_auto()
+ * @max: as for io_bounce_limit_auto(), or the limit if it does not
+ *
+ * Context: may sleep. Mappings made meanwhile may see some of both.
+ */
+void io_bounce_limit_change(struct io_bounce_limit *limit, bool automatic,
+			    size_t start, size_t max)
+{
+	while (!try_busy(limit))
+		schedule_timeout_uninterruptible(1);
+	if (automatic)
+		io_bounce_limit_auto(limit, start, max);
+	else
+		io_bounce_limit_fixed(limit, max);
+	end_busy(limit);
 }

@@ -110,6 +110,8 @@ struct device;
 void io_bounce_limit_fixed(struct io_bounce_limit *limit, size_t bytes);
 void io_bounce_limit_auto(struct io_bounce_limit *limit, size_t start,
 			  size_t max);
+void io_bounce_limit_change(struct io_bounce_limit *limit, bool automatic,
+			    size_t start, size_t max);
 void io_bounce_limit_calibrate(struct io_bounce_limit *limit,
 			       unsigned int granule_shift);
 u64 io_bounce_limit_cost(struct io_bounce_limit *limit,

@@ -13,18 +13,24 @@
 
 #include "io-bounce-internal.h"
 
-/*
- * Where nobody else bounces what must be bounced, a miss is an error: have some
- * memory before the first mapping, and keep it.
+/**
+ * io_bounce_reserve - have memory for what nobody else would bounce
+ * @bounce: the bounce buffers of the domain
+ * @dev: a device of it
+ *
+ * Where there is no SWIOTLB, a miss is an error: have some memory before the
+ * first mapping, and keep it.
+ *
+ * Context: may sleep.
  */
-static void reserve(struct io_bounce *bounce, struct device *dev)
+void io_bounce_reserve(struct io_bounce *bounce, struct device *dev)
 {
 	bool must = READ_ONCE(bounce->wipe) ||
 		    (IS_ENABLED(CONFIG_DMA_BOUNCE_UNALIGNED_KMALLOC) &&
 		     !bounce->coherent);
 	struct io_buffer_limits limits;
 
-	if (!must || is_swiotlb_active(dev))
+	if (!must || bounce->mode == BOUNCE_OFF || is_swiotlb_active(dev))
 		return;
 	limits = io_bounce_limits(bounce, dev);
 	io_buffer_reserve(&bounce->mgr, &limits);
@@ -35,12 +41,12 @@ static void reserve(struct io_bounce *bounce, struct device *dev)
  * @bounce: the bounce buffers of a domain that does no DMA yet
  * @dev: its first device
  *
- * Context: any but NMI.
+ * Context: may sleep.
  */
 void io_bounce_prepare_must(struct io_bounce *bounce, struct device *dev)
 {
 	bounce->wipe = io_bounce_untrusted(dev);
-	reserve(bounce, dev);
+	io_bounce_reserve(bounce, dev);
 }
 
 /**
@@ -61,7 +67,7 @@ void io_bounce_add_device(struct io_bounce_ref *ref, struct device *dev)
 		return;
 	WRITE_ONCE(bounce->wipe, true);
 	io_buffer_reclaim_soon(&bounce->mgr);
-	reserve(bounce, dev);
+	io_bounce_reserve(bounce, dev);
 }
 
 /**

@@ -32,14 +32,7 @@ DEFINE_STATIC_KEY_FALSE(io_bounce_key);
 #define MEMORY_DEFAULT	SZ_64M
 #define MEMORY_SHARE	16
 
-/* AUTO waits for a measurement before it bounces anything. */
-enum bounce_mode {
-	BOUNCE_OFF,
-	BOUNCE_AUTO,
-	BOUNCE_ON,
-};
-
-static const char * const bounce_modes[] = {
+const char * const io_bounce_modes[] = {
 	[BOUNCE_OFF]	= "off",
 	[BOUNCE_AUTO]	= "auto",
 	[BOUNCE_ON]	= "on",
@@ -63,21 +56,29 @@ size_t io_bounce_memory __ro_after_init;
 
 static int __init bounce_setup(char *str)
 {
-	int mode = str ? match_string(bounce_modes, ARRAY_SIZE(bounce_modes),
-				      str) : -EINVAL;
+	int mode = str ? match_string(io_bounce_modes,
+				      ARRAY_SIZE(io_bounce_modes), str) :
+			 -EINVAL;
 
 	if (mode >= 0)
 		bounce_mode = mode;
 	else
 		pr_warn("iommu.bounce=%s: expected off, auto or on, keeping %s\n",
-			str ?: "", bounce_modes[bounce_mode]);
+			str ?: "", io_bounce_modes[bounce_mode]);
 	return 0;
 }
 early_param("iommu.bounce", bounce_setup);
 
-/* Parse a size with an optional suffix; false, and *size as it was, if bad. */
-static bool __init parse_size(const char *str, size_t min, u64 max,
-			      size_t *size)
+/**
+ * io_bounce_parse_size - read a size with an optional suffix
+ * @str: what somebody said, or NULL
+ * @min: the least that makes sense, in bytes
+ * @max: the most
+ * @size: filled in, or left as it was
+ *
+ * Return: false if that makes no sense.
+ */
+bool io_bounce_parse_size(const char *str, size_t min, u64 max, size_t *size)
 {
 	u64 value;
 	char *end;
@@ -98,7 +99,7 @@ static int __init bounce_limit_setup(char *str)
 {
 	if (str && !strcmp(str, "auto"))
 		bounce_limit = 0;
-	else if (parse_size(str, 1, LIMIT_MAX, &bounce_limit))
+	else if (io_bounce_parse_size(str, 1, LIMIT_MAX, &bounce_limit))
 		return 0;
 	else if (bounce_limit)
 		pr_warn("iommu.bounce_limit=%s: expected auto or 1 to %u bytes, keeping %zu\n",
@@ -112,7 +113,7 @@ early_param("iommu.bounce_limit", bounce_limit_setup);
 
 static int __init bounce_memory_setup(char *str)
 {
-	if (parse_size(str, MEMORY_MIN, MEMORY_MAX, &io_bounce_memory))
+	if (io_bounce_parse_size(str, MEMORY_MIN, MEMORY_MAX, &io_bounce_memory))
 		return 0;
 	if (io_bounce_memory)
 		pr_warn("iommu.bounce_memory=%s: expected %u to %zu bytes, keeping %zu\n",
@@ -126,6 +127,13 @@ early_param("iommu.bounce_memory", bounce_memory_setup);
 
 static int __init io_bounce_init(void)
 {
+	if (!io_bounce_memory) {
+		u64 share = (u64)totalram_pages() << PAGE_SHIFT;
+
+		do_div(share, MEMORY_SHARE);
+		io_bounce_memory = clamp_t(u64, share, MEMORY_MIN,
+					   MEMORY_DEFAULT);
+	}
 	if (bounce_mode == BOUNCE_OFF)
 		return 0;
 
@@ -135,16 +143,10 @@ static int __init io_bounce_init(void)
 	 */
 	if (is_kdump_kernel()) {
 		pr_info("off in a crash kernel\n");
+		bounce_mode = BOUNCE_OFF;
 		return 0;
 	}
 
-	if (!io_bounce_memory) {
-		u64 share = (u64)totalram_pages() << PAGE_SHIFT;
-
-		do_div(share, MEMORY_SHARE);
-		io_bounce_memory = clamp_t(u64, share, MEMORY_MIN,
-					   MEMORY_DEFAULT);
-	}
 	static_branch_enable(&io_bounce_key);
 	if (bounce_mode == BOUNCE_ON && bounce_limit)
 		pr_info("mappings of up to %zu bytes, up to %zu KiB per domain\n",
@@ -160,17 +162,47 @@ static int __init io_bounce_init(void)
 arch_initcall(io_bounce_init);
 
 /**
- * io_bounce_limit_setup - give a domain the limit that the parameters ask for
- * @limit: zeroed memory
+ * io_bounce_by_default - do the parameters want bounce buffers
+ *
+ * Return: false if only a group that asks for them is to have them.
  */
-void io_bounce_limit_setup(struct io_bounce_limit *limit)
+bool io_bounce_by_default(void)
 {
-	if (bounce_mode == BOUNCE_AUTO)
-		io_bounce_limit_auto(limit, 0, bounce_limit ?: LIMIT_AUTO_MAX);
-	else if (bounce_limit)
-		io_bounce_limit_fixed(limit, bounce_limit);
+	return bounce_mode != BOUNCE_OFF;
+}
+
+/**
+ * io_bounce_follow - have the bounce buffers of a domain do as they are told
+ * @bounce: the bounce buffers of the domain
+ * @mode: off, auto or on
+ * @max: the largest mapping to bounce, in bytes; 0: as far as it pays
+ *
+ * Context: may sleep; serialised per domain by the group's mutex.
+ */
+void io_bounce_follow(struct io_bounce *bounce, enum bounce_mode mode,
+		      size_t max)
+{
+	struct io_bounce_limit *limit = &bounce->limit;
+
+	WRITE_ONCE(bounce->mode, mode);
+	bounce->max = max;
+	if (mode == BOUNCE_OFF)
+		io_bounce_limit_change(limit, false, 0, 0);
+	else if (mode == BOUNCE_AUTO)
+		io_bounce_limit_change(limit, true, 0, max ?: LIMIT_AUTO_MAX);
+	else if (max)
+		io_bounce_limit_change(limit, false, 0, max);
 	else
-		io_bounce_limit_auto(limit, LIMIT_START, LIMIT_AUTO_MAX);
+		io_bounce_limit_change(limit, true, LIMIT_START, LIMIT_AUTO_MAX);
+}
+
+/**
+ * io_bounce_default - have the bounce buffers of a domain do as the parameters say
+ * @bounce: the bounce buffers of the domain, new
+ */
+void io_bounce_default(struct io_bounce *bounce)
+{
+	io_bounce_follow(bounce, bounce_mode, bounce_limit);
 }
 
 /**
@@ -232,7 +264,8 @@ static bool device_possible(const struct io_bounce *bounce, struct device *dev)
 bool io_bounce_possible(const struct io_bounce *bounce, struct device *dev,
 			unsigned long attrs)
 {
-	return !(attrs & ATTRS_NOT_BOUNCED) && device_possible(bounce, dev);
+	return READ_ONCE(bounce->mode) != BOUNCE_OFF &&
+	       !(attrs & ATTRS_NOT_BOUNCED) && device_possible(bounce, dev);
 }
 
 /**
@@ -259,7 +292,9 @@ bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
 	} else if (unlikely(!device_possible(bounce, dev))) {
 		why = IO_BOUNCE_SKIP_DEVICE;
 	} else if (unlikely(must)) {
-		return true;
+		if (likely(READ_ONCE(bounce->mode) != BOUNCE_OFF))
+			return true;
+		why = IO_BOUNCE_SKIP_LIMIT;
 	} else if (unlikely(attrs & ATTRS_NO_CHOICE)) {
 		why = IO_BOUNCE_SKIP_ATTRS;
 	} else if (unlikely(dev_shares_memory(dev))) {

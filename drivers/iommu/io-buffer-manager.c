@@ -217,6 +217,8 @@ static int claim(struct io_buffer_manager *mgr, size_t size)
 
 	guard(spinlock_irqsave)(&mgr->claims);
 
+	if (!mgr->regions)
+		return -ENOMEM;
 	if (size > mgr->memory_max - mgr->memory)
 		return -ENOSPC;
 	region = find_region(mgr);
@@ -228,22 +230,32 @@ static int claim(struct io_buffer_manager *mgr, size_t size)
 	return region;
 }
 
-/* Of what was claimed, use what @chunk takes; NULL: nothing. */
-static void settle(struct io_buffer_manager *mgr, int region, size_t claimed,
+static void unclaim(struct io_buffer_manager *mgr, int region, size_t claimed)
+{
+	guard(spinlock_irqsave)(&mgr->claims);
+
+	WRITE_ONCE(mgr->memory, mgr->memory - claimed);
+	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks - 1);
+	WRITE_ONCE(mgr->regions[region], NULL);
+}
+
+/*
+ * Use a chunk, which may have become smaller than what was claimed for it. False
+ * if its pool is gone meanwhile.
+ */
+static bool settle(struct io_buffer_manager *mgr, int region, size_t claimed,
 		   struct io_buffer_chunk *chunk)
 {
 	guard(spinlock_irqsave)(&mgr->claims);
 
-	WRITE_ONCE(mgr->memory,
-		   mgr->memory - claimed + (chunk ? chunk->size : 0));
+	if (chunk->pool->gone)
+		return false;
+	WRITE_ONCE(mgr->memory, mgr->memory - claimed + chunk->size);
 	/* Before any of its addresses can be handed out: see io_buffer_find() */
 	WRITE_ONCE(mgr->regions[region], chunk);
-	if (!chunk) {
-		WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks - 1);
-		return;
-	}
 	WRITE_ONCE(mgr->grown, mgr->grown + 1);
 	io_buffer_chunk_publish(chunk);
+	return true;
 }
 
 /*
@@ -270,11 +282,14 @@ static int add_chunk(struct io_buffer_manager *mgr, struct io_buffer_pool *pool,
 		chunk = io_buffer_chunk_create(pool, iova, size, gfp);
 		size /= 2;
 	} while (!chunk && size >= least);
-	settle(mgr, region, claimed, chunk);
-	if (!chunk)
-		return -ENOMEM;
-	io_buffer_reclaim_later(mgr);
-	return 0;
+	if (chunk && settle(mgr, region, claimed, chunk)) {
+		io_buffer_reclaim_later(mgr);
+		return 0;
+	}
+	/* Where it cannot be unmapped, what it takes stays taken. */
+	if (!chunk || io_buffer_chunk_destroy(chunk))
+		unclaim(mgr, region, claimed);
+	return -ENOMEM;
 }
 
 static int grow_pool(struct io_buffer_manager *mgr, struct io_buffer_pool *pool)
@@ -381,13 +396,28 @@ void io_buffer_reserve(struct io_buffer_manager *mgr,
 }
 
 /**
+ * io_buffer_no_reserve - give back what is not in use, and keep nothing
+ * @mgr: the manager of the domain
+ *
+ * What is in use is given back once it is idle.
+ *
+ * Context: may sleep.
+ */
+void io_buffer_no_reserve(struct io_buffer_manager *mgr)
+{
+	scoped_guard(mutex, &mgr->lock)
+		WRITE_ONCE(mgr->keep, 0);
+	io_buffer_reclaim_soon(mgr);
+}
+
+/**
  * io_buffer_grow_now - make more slots, here and now
  * @mgr: the manager of the domain
  * @perm: as for the io_buffer_get() that missed
  * @size: as for the io_buffer_get() that missed
  *
- * Only where io_buffer_reserve() was called before: what there is of a pool then
- * stays. The chunk is a small one, for it is zeroed and mapped by the caller.
+ * Only where io_buffer_reserve() was called before, so that there are pools. The
+ * chunk is a small one, for it is zeroed and mapped by the caller.
  *
  * Context: any but NMI.
  * Return: true if there are more slots of that size or of a larger one.
@@ -399,11 +429,13 @@ bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 
 	if (!READ_ONCE(mgr->keep))
 		return false;
+	/* A pool that falls idle may go at any time. */
+	guard(rcu)();
 	for (; class < IO_BUFFER_NR_CLASSES; class++) {
 		struct io_buffer_pool *pool;
 
-		pool = rcu_dereference_protected(mgr->pools[perm][class], true);
-		if (pool && READ_ONCE(pool->nr_chunks))
+		pool = rcu_dereference(mgr->pools[perm][class]);
+		if (pool)
 			return !add_chunk(mgr, pool, min_chunk_size(pool),
 					  GROW_NOW_GFP);
 	}

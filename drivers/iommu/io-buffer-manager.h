@@ -102,8 +102,7 @@ struct io_buffer_limits {
  * @wanted: bit (permission * IO_BUFFER_NR_CLASSES + class): grow that pool
  * @asked: bit 0: @limits is being or has been set
  * @urgent: give back what is not in use, idle or not
- * @keep: 1: the last chunk of a pool stays, idle or not; and hence the pool, which
- *	io_buffer_grow_now() relies on
+ * @keep: 1: the last chunk of a pool stays, idle or not
  * @stopped: no growing: the device cannot address a window of a useful size
  * @retry_at: in 64-bit jiffies: memory was short, do not try again before
  * @work: makes what is wanted grow
@@ -174,6 +173,7 @@ void io_buffer_want(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 		    size_t size, const struct io_buffer_limits *limits);
 void io_buffer_reserve(struct io_buffer_manager *mgr,
 		       const struct io_buffer_limits *limits);
+void io_buffer_no_reserve(struct io_buffer_manager *mgr);
 bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 			size_t size);
 

@@ -132,6 +132,7 @@ struct io_buffer_chunk {
  * @granule_shift: log2 of the bytes in a granule of @domain
  * @max_chunks: entries in @chunks less one
  * @nr_chunks: chunks it has
+ * @gone: its owner is about to free it: it gets no more chunks
  * @end: no chunk has this index or a higher one
  * @full: one bit a chunk, set while a search of it found no free slot, so that
  *	the next search need not look
@@ -148,6 +149,7 @@ struct io_buffer_pool {
 	u8 granule_shift;
 	unsigned int max_chunks;
 	unsigned int nr_chunks;
+	bool gone;
 	unsigned int end;
 	unsigned long *full;
 	struct rcu_head rcu;

@@ -92,9 +92,20 @@ size_t io_buffer_reclaim(struct io_buffer_manager *mgr, size_t bytes, bool idle)
 	return freed;
 }
 
+/* A pool without chunks gets none any more; see io_buffer_grow_now() */
+static bool pool_is_gone(struct io_buffer_manager *mgr,
+			 struct io_buffer_pool *pool)
+{
+	guard(spinlock_irqsave)(&mgr->claims);
+
+	pool->gone = !pool->nr_chunks;
+	return pool->gone;
+}
+
 /* Nothing is left of a domain that is idle but the struct and the window. */
 static void free_empty(struct io_buffer_manager *mgr)
 {
+	struct io_buffer_chunk **regions;
 	unsigned int perm, class;
 
 	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
@@ -102,18 +113,20 @@ static void free_empty(struct io_buffer_manager *mgr)
 			struct io_buffer_pool *pool;
 
 			pool = io_buffer_locked_pool(mgr, perm, class);
-			if (!pool || pool->nr_chunks)
+			if (!pool || !pool_is_gone(mgr, pool))
 				continue;
 			RCU_INIT_POINTER(mgr->pools[perm][class], NULL);
 			io_buffer_pool_free(pool);
 		}
 	}
-	if (!mgr->nr_chunks && mgr->regions) {
-		struct io_buffer_chunk **regions = mgr->regions;
-
+	scoped_guard(spinlock_irqsave, &mgr->claims) {
+		if (mgr->nr_chunks)
+			return;
+		regions = mgr->regions;
 		WRITE_ONCE(mgr->regions, NULL);
-		kvfree_rcu_mightsleep(regions);
 	}
+	if (regions)
+		kvfree_rcu_mightsleep(regions);
 }
 
 /**

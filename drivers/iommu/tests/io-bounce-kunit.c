@@ -51,7 +51,7 @@ static int bounce_test_init(struct kunit *test)
 	io_bounce_setup(t->bounce, dev_is_dma_coherent(t->dev),
 			&t->fake->domain, &t->fake->iovad, SZ_16M);
 	/* Whatever the parameters say; the other suite lets it move. */
-	io_bounce_limit_fixed(&t->bounce->limit, LIMIT);
+	io_bounce_follow(t->bounce, BOUNCE_ON, LIMIT);
 	t->pages = (u8 *)__get_free_pages(GFP_KERNEL, 2);
 	KUNIT_ASSERT_NOT_NULL(test, t->pages);
 	memset(t->pages, GUARD, 4 * PAGE_SIZE);
@@ -232,7 +232,7 @@ static void create_domain(struct kunit *test, struct bounce_test *t)
 	KUNIT_ASSERT_NOT_NULL(test, t->bounce);
 	io_bounce_setup(t->bounce, true, &t->fake->domain, &t->fake->iovad,
 			SZ_16M);
-	io_bounce_limit_fixed(&t->bounce->limit, LIMIT);
+	io_bounce_follow(t->bounce, BOUNCE_ON, LIMIT);
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, destroy_domain, t),
 			0);
 }
