@@ -134,11 +134,16 @@ static int reserve_window(struct io_buffer_manager *mgr)
 	return 0;
 }
 
+/* The pool of a class; a new one if need be, or NULL where memory is short. */
 static struct io_buffer_pool *get_pool(struct io_buffer_manager *mgr,
 				       enum io_buffer_perm perm,
-				       unsigned int class)
+				       unsigned int class, gfp_t gfp)
 {
-	struct io_buffer_pool *pool = io_buffer_locked_pool(mgr, perm, class);
+	/* Who does not hold the lock is in a section of RCU. */
+	struct io_buffer_pool *pool =
+		rcu_dereference_check(mgr->pools[perm][class],
+				      lockdep_is_held(&mgr->lock));
+	struct io_buffer_pool *other;
 
 	if (pool)
 		return pool;
@@ -147,10 +152,16 @@ static struct io_buffer_pool *get_pool(struct io_buffer_manager *mgr,
 				     perm_to_prot(perm) | mgr->limits.prot,
 				     mgr->limits.nid,
 				     mgr->granule_shift + class,
-				     mgr->granule_shift, mgr->nr_regions);
-	if (pool)
-		rcu_assign_pointer(mgr->pools[perm][class], pool);
-	return pool;
+				     mgr->granule_shift, mgr->nr_regions, gfp);
+	if (!pool)
+		return NULL;
+	other = unrcu_pointer(cmpxchg(&mgr->pools[perm][class], NULL,
+				      RCU_INITIALIZER(pool)));
+	if (!other)
+		return pool;
+	/* Somebody else was faster. */
+	io_buffer_pool_free(pool);
+	return other;
 }
 
 /* What the next chunk of @pool should be: doubling, and within the budget. */
@@ -303,16 +314,22 @@ static int grow_pool(struct io_buffer_manager *mgr, struct io_buffer_pool *pool)
 	return add_chunk(mgr, pool, size, GROW_GFP);
 }
 
+/* A slot must fit in a region. */
+static bool fits_region(const struct io_buffer_manager *mgr, unsigned int class)
+{
+	return class < IO_BUFFER_NR_CLASSES &&
+	       mgr->granule_shift + class <= mgr->region_shift;
+}
+
 static int grow_wanted(struct io_buffer_manager *mgr, unsigned int bit)
 {
 	struct io_buffer_pool *pool;
 	int ret;
 
-	/* A slot must fit in a region. */
-	if (mgr->granule_shift + bit % IO_BUFFER_NR_CLASSES > mgr->region_shift)
+	if (!fits_region(mgr, bit % IO_BUFFER_NR_CLASSES))
 		return -ENOSPC;
 	pool = get_pool(mgr, bit / IO_BUFFER_NR_CLASSES,
-			bit % IO_BUFFER_NR_CLASSES);
+			bit % IO_BUFFER_NR_CLASSES, GFP_NOIO);
 	if (!pool)
 		return -ENOMEM;
 
@@ -416,30 +433,26 @@ void io_buffer_no_reserve(struct io_buffer_manager *mgr)
  * @perm: as for the io_buffer_get() that missed
  * @size: as for the io_buffer_get() that missed
  *
- * Only where io_buffer_reserve() was called before, so that there are pools. The
- * chunk is a small one, for it is zeroed and mapped by the caller.
+ * Only where io_buffer_reserve() was called before. The chunk is a small one, for
+ * it is zeroed and mapped by the caller.
  *
  * Context: any but NMI.
- * Return: true if there are more slots of that size or of a larger one.
+ * Return: true if there are more slots of that size.
  */
 bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 			size_t size)
 {
 	unsigned int class = io_buffer_class(mgr, size);
+	struct io_buffer_pool *pool;
 
-	if (!READ_ONCE(mgr->keep))
+	/* Pairs with reserve_window() */
+	if (!READ_ONCE(mgr->keep) || !smp_load_acquire(&mgr->size) ||
+	    !fits_region(mgr, class))
 		return false;
 	/* A pool that falls idle may go at any time. */
 	guard(rcu)();
-	for (; class < IO_BUFFER_NR_CLASSES; class++) {
-		struct io_buffer_pool *pool;
-
-		pool = rcu_dereference(mgr->pools[perm][class]);
-		if (pool)
-			return !add_chunk(mgr, pool, min_chunk_size(pool),
-					  GROW_NOW_GFP);
-	}
-	return false;
+	pool = get_pool(mgr, perm, class, GROW_NOW_GFP);
+	return pool && !add_chunk(mgr, pool, min_chunk_size(pool), GROW_NOW_GFP);
 }
 
 /**

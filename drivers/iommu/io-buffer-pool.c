@@ -39,24 +39,25 @@ static void reset_hints(struct io_buffer_pool *pool)
  * @slot_shift: log2 of the bytes in a slot, at least @granule_shift
  * @granule_shift: log2 of the bytes in the domain's smallest page
  * @max_chunks: how many chunks the pool may have at once
+ * @gfp: how to allocate
  *
- * Context: may sleep; does no I/O.
+ * Context: as @gfp says.
  * Return: the pool, or NULL when memory is short.
  */
 struct io_buffer_pool *
 io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
 		      unsigned int slot_shift, unsigned int granule_shift,
-		      unsigned int max_chunks)
+		      unsigned int max_chunks, gfp_t gfp)
 {
 	struct io_buffer_pool *pool;
 
-	pool = kzalloc_node(struct_size(pool, chunks, max_chunks + 1),
-			    GFP_NOIO, nid);
+	pool = kzalloc_node(struct_size(pool, chunks, max_chunks + 1), gfp,
+			    nid);
 	if (!pool)
 		return NULL;
 
-	pool->full = bitmap_zalloc_node(max_chunks, GFP_NOIO, nid);
-	pool->hint = alloc_percpu_gfp(u32, GFP_NOIO);
+	pool->full = bitmap_zalloc_node(max_chunks, gfp, nid);
+	pool->hint = alloc_percpu_gfp(u32, gfp);
 	if (!pool->full || !pool->hint) {
 		free_percpu(pool->hint);
 		bitmap_free(pool->full);

@@ -215,7 +215,7 @@ static inline phys_addr_t *io_buffer_granules(const struct io_buffer *buf)
 struct io_buffer_pool *
 io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
 		      unsigned int slot_shift, unsigned int granule_shift,
-		      unsigned int max_chunks);
+		      unsigned int max_chunks, gfp_t gfp);
 void io_buffer_pool_destroy(struct io_buffer_pool *pool);
 void io_buffer_pool_free(struct io_buffer_pool *pool);
 void io_buffer_pool_age(struct io_buffer_pool *pool);

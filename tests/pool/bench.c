@@ -55,7 +55,7 @@ static void pool_init(void)
 	if (pool)
 		return;
 	pool = io_buffer_pool_create(domain, IOMMU_READ | IOMMU_CACHE,
-				     NUMA_NO_NODE, 12, 12, 4);
+				     NUMA_NO_NODE, 12, 12, 4, GFP_KERNEL);
 	chunk = pool ? io_buffer_chunk_create(pool, NR_SLOTS << 12,
 					      NR_SLOTS << 12, GFP_KERNEL) : NULL;
 	if (!chunk)

@@ -272,7 +272,8 @@ static void do_age(void)
 static void new_pool(void)
 {
 	m.pool = io_buffer_pool_create(NULL, IOMMU_WRITE, 0, m.slot_shift,
-				       m.granule_shift, m.max_chunks);
+				       m.granule_shift, m.max_chunks,
+				       GFP_KERNEL);
 	stub_check(m.pool);
 }
 

@@ -227,7 +227,7 @@ static struct owner {
 static void new_pool(void)
 {
 	owner.pool = io_buffer_pool_create(NULL, IOMMU_READ, 0, SLOT_SHIFT,
-					   GRANULE_SHIFT, MAX_CHUNKS);
+					   GRANULE_SHIFT, MAX_CHUNKS, GFP_KERNEL);
 	stub_check(owner.pool);
 	rcu_assign_pointer(current_pool, owner.pool);
 }

@@ -30,7 +30,7 @@ static int pool_test_init(struct kunit *test)
 	test->priv = t;
 	t->fake = fake_domain_create(test);
 	t->pool = io_buffer_pool_create(&t->fake->domain, IOMMU_READ,
-					NUMA_NO_NODE, 13, 12, 4);
+					NUMA_NO_NODE, 13, 12, 4, GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, t->pool);
 	return 0;
 }
