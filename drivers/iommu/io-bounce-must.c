@@ -34,6 +34,8 @@ void io_bounce_reserve(struct io_bounce *bounce, struct device *dev)
 		return;
 	limits = io_bounce_limits(bounce, dev);
 	io_buffer_reserve(&bounce->mgr, &limits);
+	/* There may never be a miss that asks for counters. */
+	queue_work(system_dfl_wq, &bounce->work);
 }
 
 /**
