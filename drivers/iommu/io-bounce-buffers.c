@@ -45,7 +45,7 @@ static void io_bounce_work(struct work_struct *work)
 
 /**
  * io_bounce_setup - prepare the bounce buffers of a domain
- * @bounce: zeroed memory
+ * @bounce: zeroed memory, but for the hint
  * @coherent: is DMA of the domain's devices coherent with the CPU caches
  * @domain: the domain
  * @iovad: its IOVA space, initialised
@@ -114,12 +114,16 @@ static void io_bounce_new(struct io_bounce_ref *ref, struct device *dev,
 			  struct iommu_domain *domain,
 			  struct iova_domain *iovad)
 {
+	enum iommu_bounce_hint hint = io_bounce_hint(dev);
 	struct io_bounce *bounce;
 
+	if (hint == IOMMU_BOUNCE_NEVER)
+		return;
 	bounce = kzalloc_obj(*bounce);
 	if (!bounce)
 		return;
 
+	bounce->hint = hint;
 	io_bounce_setup(bounce, dev_is_dma_coherent(dev), domain, iovad,
 			io_bounce_memory);
 	io_bounce_prepare_must(bounce, dev);

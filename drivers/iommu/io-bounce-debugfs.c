@@ -95,6 +95,7 @@ static int stats_show(struct seq_file *m, void *v)
 	seq_printf(m, "chunks_grown %lu\n", READ_ONCE(mgr->grown));
 	seq_printf(m, "chunks_returned %lu\n", READ_ONCE(mgr->returned));
 	seq_printf(m, "window_size %zu\n", READ_ONCE(mgr->size));
+	seq_printf(m, "iommu_costly %d\n", bounce->hint == IOMMU_BOUNCE_COSTLY);
 	show_limit(m, &bounce->limit);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #define __IO_BOUNCE_INTERNAL_H
 
 #include <linux/atomic.h>
+#include <linux/iommu.h>
 #include <linux/percpu.h>
 
 #include "io-bounce-buffers.h"
@@ -56,6 +57,7 @@ struct io_bounce_stats {
  * @mgr: where the buffers come from
  * @limit: the largest mapping that is bounced
  * @coherent: is the DMA of the devices served coherent with the CPU caches
+ * @hint: what the IOMMU driver says; constant
  * @mode: off, auto or on; changes under the group's mutex, as does
  * @max: what the limit is said to be, in bytes; 0: it sets itself
  * @wipe: a device is untrusted: a slot that it can read is zeroed when it is
@@ -71,6 +73,7 @@ struct io_bounce {
 	struct io_buffer_manager mgr;
 	struct io_bounce_limit limit;
 	bool coherent;
+	u8 hint;
 	u8 mode;
 	u32 max;
 	bool wipe;
@@ -85,6 +88,7 @@ struct io_bounce {
 extern size_t io_bounce_memory;
 
 bool io_bounce_by_default(void);
+enum iommu_bounce_hint io_bounce_hint(struct device *dev);
 bool io_bounce_parse_size(const char *str, size_t min, u64 max, size_t *size);
 void io_bounce_default(struct io_bounce *bounce);
 void io_bounce_follow(struct io_bounce *bounce, enum bounce_mode mode,

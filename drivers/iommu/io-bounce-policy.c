@@ -17,6 +17,7 @@
 #include <linux/string.h>
 
 #include "io-bounce-internal.h"
+#include "iommu-priv.h"
 
 DEFINE_STATIC_KEY_FALSE(io_bounce_key);
 
@@ -172,6 +173,22 @@ bool io_bounce_by_default(void)
 }
 
 /**
+ * io_bounce_hint - what the IOMMU driver says of a device
+ * @dev: the device
+ *
+ * Return: the hint; an IOMMU that shadows its tables on every flush is costly.
+ */
+enum iommu_bounce_hint io_bounce_hint(struct device *dev)
+{
+	const struct iommu_ops *ops = dev_iommu_ops(dev);
+
+	if (ops->bounce_hint)
+		return ops->bounce_hint(dev);
+	return dev->iommu->shadow_on_flush ? IOMMU_BOUNCE_COSTLY :
+					     IOMMU_BOUNCE_NEUTRAL;
+}
+
+/**
  * io_bounce_follow - have the bounce buffers of a domain do as they are told
  * @bounce: the bounce buffers of the domain
  * @mode: off, auto or on
@@ -189,7 +206,9 @@ void io_bounce_follow(struct io_bounce *bounce, enum bounce_mode mode,
 	if (mode == BOUNCE_OFF)
 		io_bounce_limit_change(limit, false, 0, 0);
 	else if (mode == BOUNCE_AUTO)
-		io_bounce_limit_change(limit, true, 0, max ?: LIMIT_AUTO_MAX);
+		io_bounce_limit_change(limit, true,
+				       bounce->hint == IOMMU_BOUNCE_COSTLY ?
+				       LIMIT_START : 0, max ?: LIMIT_AUTO_MAX);
 	else if (max)
 		io_bounce_limit_change(limit, false, 0, max);
 	else
