@@ -592,8 +592,7 @@ map_slot_timed(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
  * @phys: physical address of the buffer
  * @size: its size in bytes
  * @dir: direction
- * @attrs: DMA_ATTR_*
- * @must: it must be bounced, whether or not it pays
+ * @attrs: DMA_ATTR_*, and perhaps IO_BOUNCE_MUST
  *
  * Context: any but NMI.
  * Return: the DMA address, whose offset in the granule is that of @phys, or
@@ -601,15 +600,14 @@ map_slot_timed(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
  */
 dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 			   phys_addr_t phys, size_t size,
-			   enum dma_data_direction dir, unsigned long attrs,
-			   bool must)
+			   enum dma_data_direction dir, unsigned long attrs)
 {
 	size_t offset = phys & ((1UL << bounce->mgr.granule_shift) - 1);
 
-	if (unlikely(must))
+	if (unlikely(attrs & IO_BOUNCE_MUST))
 		return io_bounce_map_must(bounce, dev, phys, offset, size, dir,
 					  attrs);
-	if (!io_bounce_allowed(bounce, dev, size, 1, dir, attrs, false))
+	if (!io_bounce_allowed(bounce, dev, size, 1, dir, attrs))
 		return DMA_MAPPING_ERROR;
 	if (io_bounce_time_due(&bounce->limit, IO_BOUNCE_STEP_MAP))
 		return map_slot_timed(bounce, dev, phys, offset, size, dir);

@@ -18,6 +18,12 @@ struct io_bounce;
 struct iommu_domain;
 struct iova_domain;
 
+/*
+ * Among the attributes of a mapping, between dma-iommu and the bounce buffers: it
+ * must be bounced, whether or not it pays. Far from the bits of DMA_ATTR_*.
+ */
+#define IO_BOUNCE_MUST	BIT(31)
+
 #ifdef CONFIG_IOMMU_BOUNCE_BUFFERS
 
 /**
@@ -64,8 +70,7 @@ void io_bounce_add_device(struct io_bounce_ref *ref, struct device *dev);
 
 dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 			   phys_addr_t phys, size_t size,
-			   enum dma_data_direction dir, unsigned long attrs,
-			   bool must);
+			   enum dma_data_direction dir, unsigned long attrs);
 bool __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
 		       dma_addr_t addr, size_t size,
 		       enum dma_data_direction dir, unsigned long attrs);
@@ -168,7 +173,7 @@ static inline dma_addr_t __io_bounce_map(struct io_bounce *bounce,
 					 struct device *dev, phys_addr_t phys,
 					 size_t size,
 					 enum dma_data_direction dir,
-					 unsigned long attrs, bool must)
+					 unsigned long attrs)
 {
 	return DMA_MAPPING_ERROR;
 }
@@ -287,8 +292,10 @@ static inline dma_addr_t io_bounce_map(struct io_bounce *bounce,
 				       size_t size, enum dma_data_direction dir,
 				       unsigned long attrs, bool must)
 {
-	return bounce ? __io_bounce_map(bounce, dev, phys, size, dir, attrs,
-					must) : DMA_MAPPING_ERROR;
+	if (must)
+		attrs |= IO_BOUNCE_MUST;
+	return bounce ? __io_bounce_map(bounce, dev, phys, size, dir, attrs) :
+			DMA_MAPPING_ERROR;
 }
 
 /* Each of these returns false, having done nothing, if @addr is not bounced. */

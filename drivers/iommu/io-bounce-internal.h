@@ -132,8 +132,7 @@ bool io_bounce_possible(const struct io_bounce *bounce, struct device *dev,
 			unsigned long attrs);
 bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
 		       size_t size, unsigned int pieces,
-		       enum dma_data_direction dir, unsigned long attrs,
-		       bool must);
+		       enum dma_data_direction dir, unsigned long attrs);
 void io_bounce_ordinary(struct io_bounce *bounce, struct device *dev,
 			size_t size, unsigned int pieces,
 			enum dma_data_direction dir);

@@ -130,7 +130,8 @@ static bool list_allowed(struct io_bounce *bounce, struct device *dev,
 		pieces += sg_phys(s) != end;
 		end = sg_phys(s) + s->length;
 	}
-	return io_bounce_allowed(bounce, dev, total, pieces, dir, attrs, must);
+	return io_bounce_allowed(bounce, dev, total, pieces, dir,
+				 attrs | (must ? IO_BOUNCE_MUST : 0));
 }
 
 /**
@@ -351,8 +352,8 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 	/* A guess: the others are as large as the first, or a granule. */
 	pieces = size < whole ? DIV_ROUND_UP(whole, max(size, granule)) : 1;
 	served = !offset &&
-		 io_bounce_allowed(bounce, dev, whole, pieces, dir, attrs,
-				   must) &&
+		 io_bounce_allowed(bounce, dev, whole, pieces, dir,
+				   attrs | (must ? IO_BOUNCE_MUST : 0)) &&
 		 get_list_slot(bounce, dev, start + whole, dir,
 			       IO_BOUNCE_HITS_IOVA, must, &buf);
 	if (unlikely(must))

@@ -143,7 +143,7 @@ bool io_bounce_get_must(struct io_bounce *bounce, struct device *dev,
  * @offset: its offset in its granule
  * @size: in bytes
  * @dir: direction
- * @attrs: DMA_ATTR_*
+ * @attrs: DMA_ATTR_* and IO_BOUNCE_MUST
  *
  * It is not timed: it is not done because it is worth it.
  *
@@ -159,7 +159,7 @@ dma_addr_t io_bounce_map_must(struct io_bounce *bounce, struct device *dev,
 
 	/* No bytes are no mapping: a slot without a length is a free one. */
 	served = size &&
-		 io_bounce_allowed(bounce, dev, size, 1, dir, attrs, true) &&
+		 io_bounce_allowed(bounce, dev, size, 1, dir, attrs) &&
 		 io_bounce_get_must(bounce, dev, offset + size, dir,
 				    IO_BOUNCE_HITS_SINGLE, &buf);
 	io_bounce_count_must(bounce, served);

@@ -287,6 +287,25 @@ bool io_bounce_possible(const struct io_bounce *bounce, struct device *dev,
 	       !(attrs & ATTRS_NOT_BOUNCED) && device_possible(bounce, dev);
 }
 
+/* A mapping with an attribute that matters, perhaps one that must be bounced. */
+static noinline bool allowed_by_attrs(struct io_bounce *bounce,
+				      struct device *dev, unsigned long attrs)
+{
+	enum io_bounce_counter why;
+
+	if (attrs & ATTRS_NOT_BOUNCED || !(attrs & IO_BOUNCE_MUST))
+		why = IO_BOUNCE_SKIP_ATTRS;
+	else if (!device_possible(bounce, dev))
+		why = IO_BOUNCE_SKIP_DEVICE;
+	else if (READ_ONCE(bounce->mode) == BOUNCE_OFF)
+		why = IO_BOUNCE_SKIP_LIMIT;
+	else
+		return true;
+
+	io_bounce_count(bounce, why, 1);
+	return false;
+}
+
 /**
  * io_bounce_allowed - the policy: may this mapping be bounced
  * @bounce: the bounce buffers of the domain
@@ -294,29 +313,22 @@ bool io_bounce_possible(const struct io_bounce *bounce, struct device *dev,
  * @size: bytes to be mapped in one operation
  * @pieces: places in memory that they lie in, at least 1
  * @dir: direction
- * @attrs: DMA_ATTR_*
- * @must: the mapping must be bounced: do not ask whether it pays
+ * @attrs: DMA_ATTR_*, and perhaps IO_BOUNCE_MUST: then do not ask whether it pays
  *
  * Return: true if it may; counts the reason if not.
  */
 bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
 		       size_t size, unsigned int pieces,
-		       enum dma_data_direction dir, unsigned long attrs,
-		       bool must)
+		       enum dma_data_direction dir, unsigned long attrs)
 {
 	enum io_bounce_counter why;
 
-	if (unlikely(attrs & ATTRS_NOT_BOUNCED)) {
-		why = IO_BOUNCE_SKIP_ATTRS;
-	} else if (unlikely(!device_possible(bounce, dev))) {
-		why = IO_BOUNCE_SKIP_DEVICE;
-	} else if (unlikely(must)) {
-		if (likely(READ_ONCE(bounce->mode) != BOUNCE_OFF))
-			return true;
-		why = IO_BOUNCE_SKIP_LIMIT;
-	} else if (unlikely(attrs & ATTRS_NO_CHOICE)) {
-		why = IO_BOUNCE_SKIP_ATTRS;
-	} else if (unlikely(dev_shares_memory(dev))) {
+	if (unlikely(attrs & (ATTRS_NOT_BOUNCED | ATTRS_NO_CHOICE |
+			      IO_BOUNCE_MUST)))
+		return allowed_by_attrs(bounce, dev, attrs);
+
+	if (unlikely(!device_possible(bounce, dev) ||
+		     dev_shares_memory(dev))) {
 		why = IO_BOUNCE_SKIP_DEVICE;
 	} else if (unlikely(!io_bounce_within(&bounce->limit, size, pieces,
 					      dir))) {

@@ -81,13 +81,11 @@ static dma_addr_t map(struct bounce_test *t, void *p, size_t size,
 {
 	dma_addr_t addr;
 
-	addr = __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0,
-			       false);
+	addr = __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0);
 	if (addr != DMA_MAPPING_ERROR)
 		return addr;
 	settle(t);
-	return __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0,
-			       false);
+	return __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0);
 }
 
 static u8 *seen_by_device(struct bounce_test *t, dma_addr_t addr)
@@ -101,7 +99,7 @@ static void bounce_first_map_misses(struct kunit *test)
 	dma_addr_t addr;
 
 	addr = __io_bounce_map(t->bounce, t->dev, virt_to_phys(t->pages),
-			       100, DMA_TO_DEVICE, 0, false);
+			       100, DMA_TO_DEVICE, 0);
 	KUNIT_EXPECT_EQ(test, addr, DMA_MAPPING_ERROR);
 	settle(t);
 	KUNIT_EXPECT_EQ(test, atomic_long_read(&t->bounce->early), 1);
@@ -313,7 +311,7 @@ static void bounce_unmap_twice_is_harmless(struct kunit *test)
 static bool allowed(struct bounce_test *t, size_t size, unsigned long attrs)
 {
 	return io_bounce_allowed(t->bounce, t->dev, size, 1, DMA_TO_DEVICE,
-				 attrs, false);
+				 attrs);
 }
 
 static void bounce_policy(struct kunit *test)
@@ -544,7 +542,7 @@ static void bounce_must(struct kunit *test)
 			DMA_MAPPING_ERROR);
 	for (tries = 0; tries < 2 && addr == DMA_MAPPING_ERROR; tries++) {
 		addr = __io_bounce_map(t->bounce, t->dev, phys, SZ_8K,
-				       DMA_TO_DEVICE, choice, true);
+				       DMA_TO_DEVICE, choice | IO_BOUNCE_MUST);
 		settle(t);
 	}
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
@@ -553,14 +551,16 @@ static void bounce_must(struct kunit *test)
 
 	/* There is no way to do it with these, or with nothing. */
 	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, phys, SZ_8K,
-					      DMA_TO_DEVICE, DMA_ATTR_MMIO, true),
+					      DMA_TO_DEVICE,
+					      DMA_ATTR_MMIO | IO_BOUNCE_MUST),
 			DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, phys, SZ_8K,
 					      DMA_TO_DEVICE,
-					      DMA_ATTR_REQUIRE_COHERENT, true),
+					      DMA_ATTR_REQUIRE_COHERENT |
+					      IO_BOUNCE_MUST),
 			DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, phys, 0,
-					      DMA_TO_DEVICE, 0, true),
+					      DMA_TO_DEVICE, IO_BOUNCE_MUST),
 			DMA_MAPPING_ERROR);
 }
 
