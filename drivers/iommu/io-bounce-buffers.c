@@ -22,6 +22,7 @@
 #include <linux/kmsan-checks.h>
 #include <linux/pm_runtime.h>
 #include <linux/slab.h>
+#include <trace/events/iommu_bounce.h>
 
 #include "io-bounce-internal.h"
 
@@ -110,6 +111,16 @@ struct io_buffer_limits io_bounce_limits(const struct io_bounce *bounce,
 	};
 }
 
+/* What a domain is known by: in debugfs, and in what is traced. */
+static int group_number(struct device *dev)
+{
+	struct iommu_group *group = iommu_group_get(dev);
+	int id = group ? iommu_group_id(group) : -1;
+
+	iommu_group_put(group);
+	return id;
+}
+
 static void io_bounce_new(struct io_bounce_ref *ref, struct device *dev,
 			  struct iommu_domain *domain,
 			  struct iova_domain *iovad)
@@ -126,8 +137,9 @@ static void io_bounce_new(struct io_bounce_ref *ref, struct device *dev,
 	bounce->hint = hint;
 	io_bounce_setup(bounce, dev_is_dma_coherent(dev), domain, iovad,
 			io_bounce_memory);
+	bounce->mgr.group = group_number(dev);
 	io_bounce_prepare_must(bounce, dev);
-	io_bounce_debugfs_add(bounce, dev);
+	io_bounce_debugfs_add(bounce);
 	/* The domain may be in use: pairs with the dependency on the pointer. */
 	smp_store_release(&ref->bounce, bounce);
 }
@@ -227,6 +239,7 @@ static noinline void io_bounce_missed(struct io_bounce *bounce,
 		queue_work(system_dfl_wq, &bounce->work);
 	}
 	io_bounce_count(bounce, IO_BOUNCE_MISS_COLD + why, 1);
+	trace_bounce_miss(dev, size, dir, why);
 	io_bounce_ordinary(bounce, dev, size, 0, dir);
 	/* This is when more is in use than ever, if it is. */
 	if (time_after_eq64(get_jiffies_64(), READ_ONCE(bounce->sample_at))) {
@@ -319,8 +332,10 @@ bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
 }
 
 static __always_inline void put_slot(const struct io_bounce *bounce,
+				     struct device *dev, dma_addr_t addr,
 				     const struct io_buffer *buf)
 {
+	trace_bounce_unmap(dev, addr, buf);
 	if (unlikely(READ_ONCE(bounce->wipe)))
 		io_bounce_wipe(bounce, buf);
 	io_buffer_slot(buf)->len = 0;
@@ -342,11 +357,14 @@ static __always_inline bool find_slot(struct io_bounce *bounce,
 /**
  * io_bounce_put - give a slot back and forget what it stood for
  * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @addr: the DMA address that the mapping began at
  * @buf: the slot
  */
-void io_bounce_put(struct io_bounce *bounce, const struct io_buffer *buf)
+void io_bounce_put(struct io_bounce *bounce, struct device *dev,
+		   dma_addr_t addr, const struct io_buffer *buf)
 {
-	put_slot(bounce, buf);
+	put_slot(bounce, dev, addr, buf);
 }
 
 /**
@@ -525,10 +543,12 @@ void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 }
 
 static __always_inline dma_addr_t
-fill_slot(struct io_bounce *bounce, const struct io_buffer *buf,
-	  phys_addr_t phys, size_t offset, size_t size,
-	  enum dma_data_direction dir)
+fill_slot(struct io_bounce *bounce, struct device *dev,
+	  const struct io_buffer *buf, phys_addr_t phys, size_t offset,
+	  size_t size, enum dma_data_direction dir)
 {
+	dma_addr_t addr = io_buffer_iova(buf) + offset;
+
 	*io_buffer_slot(buf) = (struct io_buffer_slot) {
 		.orig = phys,
 		.start = offset,
@@ -536,7 +556,8 @@ fill_slot(struct io_bounce *bounce, const struct io_buffer *buf,
 	};
 	copy_phys(phys, io_buffer_vaddr(buf) + offset, size, true);
 	sync_in(bounce, buf, offset, size, dir);
-	return io_buffer_iova(buf) + offset;
+	trace_bounce_map(dev, addr, buf);
+	return addr;
 }
 
 static __always_inline dma_addr_t
@@ -548,12 +569,13 @@ map_slot(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	if (!get_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_SINGLE,
 		      &buf))
 		return DMA_MAPPING_ERROR;
-	return fill_slot(bounce, &buf, phys, offset, size, dir);
+	return fill_slot(bounce, dev, &buf, phys, offset, size, dir);
 }
 
 /**
  * io_bounce_fill - let a slot stand for a buffer in one place
  * @bounce: the bounce buffers of the domain
+ * @dev: the device
  * @buf: the slot
  * @phys: physical address of the buffer
  * @offset: from the start of the slot to that of the buffer, in bytes
@@ -562,11 +584,12 @@ map_slot(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
  *
  * Return: the DMA address.
  */
-dma_addr_t io_bounce_fill(struct io_bounce *bounce, const struct io_buffer *buf,
-			  phys_addr_t phys, size_t offset, size_t size,
+dma_addr_t io_bounce_fill(struct io_bounce *bounce, struct device *dev,
+			  const struct io_buffer *buf, phys_addr_t phys,
+			  size_t offset, size_t size,
 			  enum dma_data_direction dir)
 {
-	return fill_slot(bounce, buf, phys, offset, size, dir);
+	return fill_slot(bounce, dev, buf, phys, offset, size, dir);
 }
 
 /* Out of line, so that the clock costs nothing when it is not looked at. */
@@ -623,7 +646,7 @@ unmap_slot(struct io_bounce *bounce, struct device *dev,
 		io_bounce_copy_out(bounce, dev, buf,
 				   io_buffer_offset_in_slot(buf, addr), size,
 				   dir);
-	put_slot(bounce, buf);
+	put_slot(bounce, dev, addr, buf);
 }
 
 static noinline void
@@ -689,10 +712,12 @@ bool __io_bounce_sync_for_cpu(struct io_bounce *bounce, struct device *dev,
 
 	if (!io_buffer_owns(&bounce->mgr, addr))
 		return false;
-	if (find_slot(bounce, dev, addr, &buf))
-		io_bounce_copy_out(bounce, dev, &buf,
-				   io_buffer_offset_in_slot(&buf, addr), size,
-				   dir);
+	if (!find_slot(bounce, dev, addr, &buf))
+		return true;
+
+	io_bounce_copy_out(bounce, dev, &buf,
+			   io_buffer_offset_in_slot(&buf, addr), size, dir);
+	trace_bounce_sync(dev, addr, size, dir, true);
 	return true;
 }
 
@@ -727,5 +752,6 @@ bool __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 					 dir);
 		arch_sync_dma_flush();
 	}
+	trace_bounce_sync(dev, addr, size, dir, false);
 	return true;
 }

@@ -107,7 +107,8 @@ int __io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 void __io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 			     dma_addr_t addr, size_t size,
 			     enum dma_data_direction dir, unsigned long attrs);
-void __io_bounce_iova_free(struct io_bounce *bounce, dma_addr_t addr);
+void __io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
+			   dma_addr_t addr);
 
 #else /* CONFIG_IOMMU_BOUNCE_BUFFERS */
 
@@ -272,7 +273,7 @@ static inline void __io_bounce_iova_unlink(struct io_bounce *bounce,
 }
 
 static inline void __io_bounce_iova_free(struct io_bounce *bounce,
-					 dma_addr_t addr)
+					 struct device *dev, dma_addr_t addr)
 {
 }
 
@@ -417,11 +418,12 @@ static inline bool io_bounce_iova_unlink(const struct io_bounce_ref *ref,
 }
 
 static inline bool io_bounce_iova_free(const struct io_bounce_ref *ref,
+				       struct device *dev,
 				       const struct dma_iova_state *state)
 {
 	if (!io_bounce_iova_owns(state))
 		return false;
-	__io_bounce_iova_free(io_bounce_of(ref), state->addr);
+	__io_bounce_iova_free(io_bounce_of(ref), dev, state->addr);
 	return true;
 }
 

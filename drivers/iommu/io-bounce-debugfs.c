@@ -6,7 +6,6 @@
 
 #include <linux/cpumask.h>
 #include <linux/debugfs.h>
-#include <linux/iommu.h>
 #include <linux/mutex.h>
 #include <linux/seq_file.h>
 
@@ -114,20 +113,16 @@ static struct dentry *get_root(void)
 /**
  * io_bounce_debugfs_add - show the counters of a domain
  * @bounce: the bounce buffers of the domain
- * @dev: a device of the domain, which gives the group's number
  *
  * Context: may sleep.
  */
-void io_bounce_debugfs_add(struct io_bounce *bounce, struct device *dev)
+void io_bounce_debugfs_add(struct io_bounce *bounce)
 {
-	struct iommu_group *group = iommu_group_get(dev);
 	char name[12];
 
-	if (!group)
+	if (bounce->mgr.group < 0)
 		return;
-	snprintf(name, sizeof(name), "%d", iommu_group_id(group));
-	iommu_group_put(group);
-
+	snprintf(name, sizeof(name), "%d", bounce->mgr.group);
 	bounce->dir = debugfs_create_dir(name, get_root());
 	debugfs_create_file("stats", 0444, bounce->dir, bounce, &stats_fops);
 }

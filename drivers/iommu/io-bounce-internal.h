@@ -142,12 +142,14 @@ bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
 bool io_bounce_try(struct io_bounce *bounce, struct device *dev, size_t size,
 		   enum dma_data_direction dir, enum io_bounce_counter hit,
 		   struct io_buffer *buf);
-dma_addr_t io_bounce_fill(struct io_bounce *bounce, const struct io_buffer *buf,
-			  phys_addr_t phys, size_t offset, size_t size,
+dma_addr_t io_bounce_fill(struct io_bounce *bounce, struct device *dev,
+			  const struct io_buffer *buf, phys_addr_t phys,
+			  size_t offset, size_t size,
 			  enum dma_data_direction dir);
 struct io_buffer_limits io_bounce_limits(const struct io_bounce *bounce,
 					 struct device *dev);
-void io_bounce_put(struct io_bounce *bounce, const struct io_buffer *buf);
+void io_bounce_put(struct io_bounce *bounce, struct device *dev,
+		   dma_addr_t addr, const struct io_buffer *buf);
 bool io_bounce_find(struct io_bounce *bounce, struct device *dev,
 		    dma_addr_t addr, struct io_buffer *buf);
 
@@ -175,7 +177,7 @@ dma_addr_t io_bounce_map_must(struct io_bounce *bounce, struct device *dev,
 			      phys_addr_t phys, size_t offset, size_t size,
 			      enum dma_data_direction dir, unsigned long attrs);
 
-void io_bounce_debugfs_add(struct io_bounce *bounce, struct device *dev);
+void io_bounce_debugfs_add(struct io_bounce *bounce);
 void io_bounce_debugfs_remove(struct io_bounce *bounce);
 
 #endif /* __IO_BOUNCE_INTERNAL_H */

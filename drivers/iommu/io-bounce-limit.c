@@ -20,6 +20,7 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
+#include <trace/events/iommu_bounce.h>
 
 #include "io-bounce-limit.h"
 
@@ -262,19 +263,21 @@ static size_t bytes_per_piece(struct io_bounce_limit *limit,
 	return bytes;
 }
 
-static void decide(struct io_bounce_limit *limit, enum dma_data_direction dir)
+/* Return: whether something changed. */
+static bool decide(struct io_bounce_limit *limit, enum dma_data_direction dir)
 {
 	u64 map = ewma_io_bounce_read(&limit->map);
-	size_t piece;
+	size_t was = limit->decided[dir], piece;
 
 	/* What we began with is as good as anything until this is known. */
 	if (!map)
-		return;
+		return false;
 
 	limit->decided[dir] = pays_up_to(limit, dir, map, map / HYSTERESIS);
 	piece = bytes_per_piece(limit, dir, map);
 	if (limit->piece[dir] != piece)
 		WRITE_ONCE(limit->piece[dir], piece);
+	return limit->decided[dir] != was;
 }
 
 static void publish(struct io_bounce_limit *limit)
@@ -299,13 +302,16 @@ static bool stays_out(const struct io_bounce_limit *limit)
 static void decide_all(struct io_bounce_limit *limit,
 		       struct io_buffer_manager *mgr)
 {
-	bool was_out = stays_out(limit) && !limit->trial;
+	bool was_out = stays_out(limit) && !limit->trial, changed = false;
 	unsigned int dir;
 
 	for (dir = 0; dir < IO_BOUNCE_NR_DIRS; dir++)
-		decide(limit, dir);
+		changed |= decide(limit, dir);
 	limit->trial = IO_BOUNCE_TRIAL_NONE;
 	publish(limit);
+	if (changed)
+		trace_bounce_limit(mgr->group, limit->decided,
+				   ewma_io_bounce_read(&limit->map));
 	if (!was_out && stays_out(limit))
 		io_buffer_reclaim_soon(mgr);
 }

@@ -11,6 +11,7 @@
 #include <linux/iommu.h>
 #include <linux/memremap.h>
 #include <linux/scatterlist.h>
+#include <trace/events/iommu_bounce.h>
 
 #include "io-bounce-internal.h"
 
@@ -90,7 +91,7 @@ static void release(struct io_bounce *bounce, struct device *dev,
 	struct io_buffer buf;
 
 	if (io_bounce_find(bounce, dev, addr, &buf))
-		io_bounce_put(bounce, &buf);
+		io_bounce_put(bounce, dev, addr, &buf);
 }
 
 /*
@@ -211,6 +212,8 @@ static dma_addr_t map_list(struct io_bounce *bounce, struct device *dev,
 	}
 	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
 			   IO_BOUNCE_STEP_MAP, slot_class(&buf), dir, 1);
+	/* Where the first entry begins, as when it is unmapped. */
+	trace_bounce_map(dev, io_buffer_iova(&buf) + sg_dma_address(sg), &buf);
 	return io_buffer_iova(&buf);
 }
 
@@ -368,6 +371,7 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 	begin_list(&buf, start, whole);
 	state->addr = io_buffer_iova(&buf) + start;
 	state->__size |= DMA_IOVA_USE_BOUNCE;
+	trace_bounce_map(dev, state->addr, &buf);
 	return unused;
 }
 
@@ -511,13 +515,15 @@ void __io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 /**
  * __io_bounce_iova_free - dma_iova_free() for a bounced state
  * @bounce: the bounce buffers of the domain
+ * @dev: the device
  * @addr: where the state is
  */
-void __io_bounce_iova_free(struct io_bounce *bounce, dma_addr_t addr)
+void __io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
+			   dma_addr_t addr)
 {
 	struct io_buffer buf;
 
 	if (!WARN_ON_ONCE(!io_buffer_find(&bounce->mgr, addr, &buf) ||
 			  !io_buffer_slot(&buf)->len))
-		io_bounce_put(bounce, &buf);
+		io_bounce_put(bounce, dev, addr, &buf);
 }

@@ -163,6 +163,6 @@ dma_addr_t io_bounce_map_must(struct io_bounce *bounce, struct device *dev,
 		 io_bounce_get_must(bounce, dev, offset + size, dir,
 				    IO_BOUNCE_HITS_SINGLE, &buf);
 	io_bounce_count_must(bounce, served);
-	return served ? io_bounce_fill(bounce, &buf, phys, offset, size, dir) :
-			DMA_MAPPING_ERROR;
+	return served ? io_bounce_fill(bounce, dev, &buf, phys, offset, size,
+				       dir) : DMA_MAPPING_ERROR;
 }

@@ -11,6 +11,7 @@
 #include <linux/iova.h>
 #include <linux/jiffies.h>
 #include <linux/slab.h>
+#include <trace/events/iommu_bounce.h>
 
 #include "io-buffer-manager.h"
 
@@ -266,6 +267,7 @@ static bool settle(struct io_buffer_manager *mgr, int region, size_t claimed,
 	WRITE_ONCE(mgr->regions[region], chunk);
 	WRITE_ONCE(mgr->grown, mgr->grown + 1);
 	io_buffer_chunk_publish(chunk);
+	trace_bounce_grow(mgr, chunk->pool, chunk->iova, chunk->size);
 	return true;
 }
 
@@ -474,6 +476,7 @@ void io_buffer_manager_init(struct io_buffer_manager *mgr,
 	mgr->iovad = iovad;
 	mgr->granule_shift = iova_shift(iovad);
 	mgr->memory_max = memory_max;
+	mgr->group = -1;
 	mgr->last = U64_MAX;
 	mutex_init(&mgr->lock);
 	spin_lock_init(&mgr->claims);

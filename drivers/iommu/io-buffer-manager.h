@@ -123,6 +123,7 @@ struct io_buffer_limits {
  * @domain: where the buffers are mapped
  * @iovad: where the window is reserved
  * @memory_max: the budget: @memory may not exceed it
+ * @group: number of the IOMMU group, or -1: what the domain is known by
  * @node: in the list of all managers, for the shrinker
  */
 struct io_buffer_manager {
@@ -157,6 +158,7 @@ struct io_buffer_manager {
 	struct iommu_domain *domain;
 	struct iova_domain *iovad;
 	size_t memory_max;
+	int group;
 	struct list_head node;
 };
 

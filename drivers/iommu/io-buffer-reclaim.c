@@ -7,6 +7,7 @@
 #include <linux/jiffies.h>
 #include <linux/shrinker.h>
 #include <linux/slab.h>
+#include <trace/events/iommu_bounce.h>
 
 #include "io-buffer-manager.h"
 
@@ -36,10 +37,12 @@ static size_t retire(struct io_buffer_manager *mgr,
 		     struct io_buffer_chunk *chunk)
 {
 	unsigned int region = (chunk->iova - mgr->base) >> mgr->region_shift;
+	const struct io_buffer_pool *pool = chunk->pool;
+	dma_addr_t iova = chunk->iova;
 	size_t size = chunk->size;
 
 	scoped_guard(spinlock_irqsave, &mgr->claims) {
-		if (chunk->pool->nr_chunks <= mgr->keep ||
+		if (pool->nr_chunks <= mgr->keep ||
 		    !io_buffer_chunk_retire(chunk))
 			return 0;
 	}
@@ -57,6 +60,7 @@ static size_t retire(struct io_buffer_manager *mgr,
 	WRITE_ONCE(mgr->memory, mgr->memory - size);
 	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks - 1);
 	WRITE_ONCE(mgr->returned, mgr->returned + 1);
+	trace_bounce_retire(mgr, pool, iova, size);
 	return size;
 }
 

@@ -487,7 +487,7 @@ static void bounce_iova(struct kunit *test)
 
 	__io_bounce_iova_unlink(t->bounce, t->dev, state.addr, 8192 - 512,
 				DMA_FROM_DEVICE, 0);
-	__io_bounce_iova_free(t->bounce, state.addr);
+	__io_bounce_iova_free(t->bounce, t->dev, state.addr);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + 2 * SZ_4K + 512, 1,
 					   SZ_4K - 512));
 	KUNIT_EXPECT_EQ(test, t->pages[2 * SZ_4K + 511], GUARD);
@@ -513,7 +513,7 @@ static void bounce_iova_errors(struct kunit *test)
 	/* What was never linked is not copied anywhere. */
 	__io_bounce_iova_unlink(t->bounce, t->dev, state.addr, SZ_8K,
 				DMA_FROM_DEVICE, 0);
-	__io_bounce_iova_free(t->bounce, state.addr);
+	__io_bounce_iova_free(t->bounce, t->dev, state.addr);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, GUARD, 4 * SZ_4K));
 
 	/* A state that began the ordinary way does not move. */

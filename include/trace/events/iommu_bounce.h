@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM iommu_bounce
+
+#if !defined(_TRACE_IOMMU_BOUNCE_H) || defined(TRACE_HEADER_MULTI_READ)
+#define _TRACE_IOMMU_BOUNCE_H
+
+#include <linux/device.h>
+#include <linux/dma-direction.h>
+#include <linux/tracepoint.h>
+
+/*
+ * What is looked into only when an event is recorded: io-bounce-traces.c knows
+ * these, those who trace need not.
+ */
+struct io_buffer;
+struct io_buffer_manager;
+struct io_buffer_pool;
+
+TRACE_DEFINE_ENUM(DMA_BIDIRECTIONAL);
+TRACE_DEFINE_ENUM(DMA_TO_DEVICE);
+TRACE_DEFINE_ENUM(DMA_FROM_DEVICE);
+
+#define show_bounce_dir(dir) \
+	__print_symbolic(dir, \
+		{ DMA_BIDIRECTIONAL, "BIDIRECTIONAL" }, \
+		{ DMA_TO_DEVICE, "TO_DEVICE" }, \
+		{ DMA_FROM_DEVICE, "FROM_DEVICE" })
+
+TRACE_DEFINE_ENUM(IO_BUFFER_MISS_COLD);
+TRACE_DEFINE_ENUM(IO_BUFFER_MISS_BUSY);
+TRACE_DEFINE_ENUM(IO_BUFFER_MISS_MASK);
+TRACE_DEFINE_ENUM(IO_BUFFER_MISS_SIZE);
+
+/* Named as the counters in debugfs */
+#define show_bounce_miss(cause) \
+	__print_symbolic(cause, \
+		{ IO_BUFFER_MISS_COLD, "cold" }, \
+		{ IO_BUFFER_MISS_BUSY, "busy" }, \
+		{ IO_BUFFER_MISS_MASK, "mask" }, \
+		{ IO_BUFFER_MISS_SIZE, "size" })
+
+/*
+ * The size is that which was mapped, in both events: the driver may say another
+ * one when it unmaps.
+ */
+DECLARE_EVENT_CLASS(bounce_mapping,
+	TP_PROTO(struct device *dev, dma_addr_t addr,
+		 const struct io_buffer *buf),
+	TP_ARGS(dev, addr, buf),
+
+	TP_STRUCT__entry(
+		__string(device, dev_name(dev))
+		__field(u64, dma_addr)
+		__field(size_t, size)
+		__field(size_t, slot)
+		__field(enum dma_data_direction, dir)
+	),
+
+	TP_fast_assign(
+		__assign_str(device);
+		__entry->dma_addr = addr;
+		__entry->size = io_buffer_slot(buf)->len;
+		__entry->slot = (size_t)1 << buf->chunk->slot_shift;
+		__entry->dir = bounce_pool_dir(buf->chunk->pool);
+	),
+
+	TP_printk("%s dir=%s dma_addr=%llx size=%zu slot=%zu",
+		__get_str(device),
+		show_bounce_dir(__entry->dir),
+		__entry->dma_addr,
+		__entry->size,
+		__entry->slot)
+);
+
+DEFINE_EVENT(bounce_mapping, bounce_map,
+	TP_PROTO(struct device *dev, dma_addr_t addr,
+		 const struct io_buffer *buf),
+	TP_ARGS(dev, addr, buf));
+
+DEFINE_EVENT(bounce_mapping, bounce_unmap,
+	TP_PROTO(struct device *dev, dma_addr_t addr,
+		 const struct io_buffer *buf),
+	TP_ARGS(dev, addr, buf));
+
+TRACE_EVENT(bounce_sync,
+	TP_PROTO(struct device *dev, dma_addr_t addr, size_t size,
+		 enum dma_data_direction dir, bool for_cpu),
+	TP_ARGS(dev, addr, size, dir, for_cpu),
+
+	TP_STRUCT__entry(
+		__string(device, dev_name(dev))
+		__field(u64, dma_addr)
+		__field(size_t, size)
+		__field(enum dma_data_direction, dir)
+		__field(bool, for_cpu)
+	),
+
+	TP_fast_assign(
+		__assign_str(device);
+		__entry->dma_addr = addr;
+		__entry->size = size;
+		__entry->dir = dir;
+		__entry->for_cpu = for_cpu;
+	),
+
+	TP_printk("%s dir=%s dma_addr=%llx size=%zu for=%s",
+		__get_str(device),
+		show_bounce_dir(__entry->dir),
+		__entry->dma_addr,
+		__entry->size,
+		__entry->for_cpu ? "cpu" : "device")
+);
+
+TRACE_EVENT(bounce_miss,
+	TP_PROTO(struct device *dev, size_t size, enum dma_data_direction dir,
+		 unsigned int cause),
+	TP_ARGS(dev, size, dir, cause),
+
+	TP_STRUCT__entry(
+		__string(device, dev_name(dev))
+		__field(size_t, size)
+		__field(enum dma_data_direction, dir)
+		__field(unsigned int, cause)
+	),
+
+	TP_fast_assign(
+		__assign_str(device);
+		__entry->size = size;
+		__entry->dir = dir;
+		__entry->cause = cause;
+	),
+
+	TP_printk("%s dir=%s size=%zu cause=%s",
+		__get_str(device),
+		show_bounce_dir(__entry->dir),
+		__entry->size,
+		show_bounce_miss(__entry->cause))
+);
+
+/*
+ * A domain may serve several devices: it is told by the number of its group, as
+ * in debugfs. No chunk is handed in, for one that was given back is gone.
+ */
+DECLARE_EVENT_CLASS(bounce_chunk,
+	TP_PROTO(const struct io_buffer_manager *mgr,
+		 const struct io_buffer_pool *pool, dma_addr_t iova,
+		 size_t size),
+	TP_ARGS(mgr, pool, iova, size),
+
+	TP_STRUCT__entry(
+		__field(int, group)
+		__field(u64, iova)
+		__field(size_t, size)
+		__field(size_t, slot)
+		__field(enum dma_data_direction, dir)
+		__field(size_t, memory)
+	),
+
+	TP_fast_assign(
+		__entry->group = mgr->group;
+		__entry->iova = iova;
+		__entry->size = size;
+		__entry->slot = (size_t)1 << pool->slot_shift;
+		__entry->dir = bounce_pool_dir(pool);
+		__entry->memory = mgr->memory;
+	),
+
+	TP_printk("group=%d iova=%llx size=%zu slot=%zu dir=%s memory=%zu",
+		__entry->group,
+		__entry->iova,
+		__entry->size,
+		__entry->slot,
+		show_bounce_dir(__entry->dir),
+		__entry->memory)
+);
+
+DEFINE_EVENT(bounce_chunk, bounce_grow,
+	TP_PROTO(const struct io_buffer_manager *mgr,
+		 const struct io_buffer_pool *pool, dma_addr_t iova,
+		 size_t size),
+	TP_ARGS(mgr, pool, iova, size));
+
+DEFINE_EVENT(bounce_chunk, bounce_retire,
+	TP_PROTO(const struct io_buffer_manager *mgr,
+		 const struct io_buffer_pool *pool, dma_addr_t iova,
+		 size_t size),
+	TP_ARGS(mgr, pool, iova, size));
+
+TRACE_EVENT(bounce_limit,
+	TP_PROTO(int group, const size_t *bytes, unsigned long ns_map),
+	TP_ARGS(group, bytes, ns_map),
+
+	TP_STRUCT__entry(
+		__field(int, group)
+		__field(size_t, to_device)
+		__field(size_t, from_device)
+		__field(size_t, bidirectional)
+		__field(unsigned long, ns_map)
+	),
+
+	TP_fast_assign(
+		__entry->group = group;
+		__entry->to_device = bytes[DMA_TO_DEVICE];
+		__entry->from_device = bytes[DMA_FROM_DEVICE];
+		__entry->bidirectional = bytes[DMA_BIDIRECTIONAL];
+		__entry->ns_map = ns_map;
+	),
+
+	TP_printk("group=%d to_device=%zu from_device=%zu bidirectional=%zu ns_map=%lu",
+		__entry->group,
+		__entry->to_device,
+		__entry->from_device,
+		__entry->bidirectional,
+		__entry->ns_map)
+);
+
+#endif /* _TRACE_IOMMU_BOUNCE_H */
+
+/* This part must be outside protection */
+#include <trace/define_trace.h>
