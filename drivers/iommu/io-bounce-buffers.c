@@ -90,6 +90,15 @@ static u64 window_limit(const struct io_bounce *bounce, struct device *dev)
 				     limit;
 }
 
+/* The device of an IOMMU is but an entry in sysfs: it is the parent that sleeps. */
+static bool unmap_wakes(struct device *dev)
+{
+	struct iommu_device *iommu = dev->iommu ? dev->iommu->iommu_dev : NULL;
+
+	return iommu && iommu->dev && iommu->dev->parent &&
+	       pm_runtime_enabled(iommu->dev->parent);
+}
+
 /**
  * io_bounce_limits - what a device can address
  * @bounce: the bounce buffers of its domain
@@ -104,9 +113,7 @@ struct io_buffer_limits io_bounce_limits(const struct io_bounce *bounce,
 		.dma_limit = window_limit(bounce, dev),
 		.prefer_32bit = dev->iommu && dev->iommu->pci_32bit_workaround,
 		.prot = bounce->coherent ? IOMMU_CACHE : 0,
-		.unmap_wakes = dev->iommu && dev->iommu->iommu_dev &&
-			       dev->iommu->iommu_dev->dev &&
-			       pm_runtime_enabled(dev->iommu->iommu_dev->dev),
+		.unmap_wakes = unmap_wakes(dev),
 		.nid = dev_to_node(dev),
 	};
 }
@@ -615,7 +622,7 @@ map_slot_timed(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
  * @phys: physical address of the buffer
  * @size: its size in bytes
  * @dir: direction
- * @attrs: DMA_ATTR_*, and perhaps IO_BOUNCE_MUST
+ * @attrs: DMA_ATTR_*
  *
  * Context: any but NMI.
  * Return: the DMA address, whose offset in the granule is that of @phys, or
@@ -627,9 +634,9 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 {
 	size_t offset = phys & ((1UL << bounce->mgr.granule_shift) - 1);
 
-	if (unlikely(attrs & IO_BOUNCE_MUST))
+	if (io_bounce_must(bounce, dev, phys, size, size, dir, attrs))
 		return io_bounce_map_must(bounce, dev, phys, offset, size, dir,
-					  attrs);
+					  attrs | IO_BOUNCE_MUST);
 	if (!io_bounce_allowed(bounce, dev, size, 1, dir, attrs))
 		return DMA_MAPPING_ERROR;
 	if (io_bounce_time_due(&bounce->limit, IO_BOUNCE_STEP_MAP))

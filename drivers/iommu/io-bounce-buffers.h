@@ -18,12 +18,6 @@ struct io_bounce;
 struct iommu_domain;
 struct iova_domain;
 
-/*
- * Among the attributes of a mapping, between dma-iommu and the bounce buffers: it
- * must be bounced, whether or not it pays. Far from the bits of DMA_ATTR_*.
- */
-#define IO_BOUNCE_MUST	BIT(31)
-
 #ifdef CONFIG_IOMMU_BOUNCE_BUFFERS
 
 /**
@@ -41,12 +35,6 @@ DECLARE_STATIC_KEY_FALSE(io_bounce_key);
 static inline bool io_bounce_enabled(void)
 {
 	return static_branch_unlikely(&io_bounce_key);
-}
-
-/* Attributes for a mapping that must not be bounced by choice. */
-static inline unsigned long io_bounce_forbid(unsigned long attrs)
-{
-	return attrs | DMA_ATTR_LONG_LIVED;
 }
 
 static inline struct io_bounce *io_bounce_of(const struct io_bounce_ref *ref)
@@ -98,8 +86,7 @@ bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
 			    struct dma_iova_state *state, phys_addr_t phys,
 			    size_t offset, size_t size,
-			    enum dma_data_direction dir, unsigned long attrs,
-			    bool must);
+			    enum dma_data_direction dir, unsigned long attrs);
 int __io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 			  struct dma_iova_state *state, phys_addr_t phys,
 			  size_t offset, size_t size,
@@ -118,11 +105,6 @@ struct io_bounce_ref {
 static inline bool io_bounce_enabled(void)
 {
 	return false;
-}
-
-static inline unsigned long io_bounce_forbid(unsigned long attrs)
-{
-	return attrs;
 }
 
 static inline struct io_bounce *io_bounce_of(const struct io_bounce_ref *ref)
@@ -248,7 +230,7 @@ static inline bool __io_bounce_iova_start(struct io_bounce *bounce,
 					  phys_addr_t phys, size_t offset,
 					  size_t size,
 					  enum dma_data_direction dir,
-					  unsigned long attrs, bool must)
+					  unsigned long attrs)
 {
 	return false;
 }
@@ -284,17 +266,15 @@ static inline void __io_bounce_iova_free(struct io_bounce *bounce,
  */
 
 /*
- * Map @phys through a bounce buffer, whether that is worth it or not if it @must
- * be bounced; DMA_MAPPING_ERROR where that is not to be, for whatever reason:
- * the caller then maps the ordinary way, or by SWIOTLB.
+ * Map @phys through a bounce buffer, be it that it must be bounced or that it
+ * pays; DMA_MAPPING_ERROR where that is not to be, for whatever reason: the caller
+ * then maps the ordinary way, or by SWIOTLB.
  */
 static inline dma_addr_t io_bounce_map(struct io_bounce *bounce,
 				       struct device *dev, phys_addr_t phys,
 				       size_t size, enum dma_data_direction dir,
-				       unsigned long attrs, bool must)
+				       unsigned long attrs)
 {
-	if (must)
-		attrs |= IO_BOUNCE_MUST;
 	return bounce ? __io_bounce_map(bounce, dev, phys, size, dir, attrs) :
 			DMA_MAPPING_ERROR;
 }
@@ -393,14 +373,14 @@ static inline bool io_bounce_iova_start(struct io_bounce *bounce,
 					phys_addr_t phys, size_t offset,
 					size_t size,
 					enum dma_data_direction dir,
-					unsigned long attrs, bool must)
+					unsigned long attrs)
 {
 	/* Of a state in many places, only the first link has to ask. */
 	if (bounce && READ_ONCE(state->__size) & DMA_IOVA_NO_BOUNCE)
 		return false;
 
 	return bounce && __io_bounce_iova_start(bounce, dev, state, phys,
-						offset, size, dir, attrs, must);
+						offset, size, dir, attrs);
 }
 
 /* These two return false, having done nothing, if @state is not bounced. */

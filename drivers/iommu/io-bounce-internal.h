@@ -12,6 +12,7 @@
 #include "io-bounce-buffers.h"
 #include "io-bounce-limit.h"
 #include "io-buffer-manager.h"
+#include "dma-iommu.h"
 
 struct dentry;
 
@@ -115,6 +116,12 @@ io_bounce_perm(enum dma_data_direction dir)
 	return (enum io_buffer_perm)dir;
 }
 
+/*
+ * Among the attributes of a mapping, between the parts of the bounce layer: it
+ * must be bounced, whether or not it pays. Far from the bits of DMA_ATTR_*.
+ */
+#define IO_BOUNCE_MUST	BIT(31)
+
 /* Of a mapping that must be bounced: was it? */
 static inline void io_bounce_count_must(struct io_bounce *bounce, bool served)
 {
@@ -127,9 +134,9 @@ void io_bounce_setup(struct io_bounce *bounce, bool coherent,
 		     size_t memory_max);
 void io_bounce_teardown(struct io_bounce *bounce);
 
-bool io_bounce_untrusted(struct device *dev);
 bool io_bounce_possible(const struct io_bounce *bounce, struct device *dev,
 			unsigned long attrs);
+bool io_bounce_no_choice(struct device *dev, unsigned long attrs);
 bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
 		       size_t size, unsigned int pieces,
 		       enum dma_data_direction dir, unsigned long attrs);
@@ -163,8 +170,21 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 			       struct dma_iova_state *state, phys_addr_t phys,
 			       size_t offset, size_t size,
 			       enum dma_data_direction dir,
-			       unsigned long attrs, bool must);
+			       unsigned long attrs);
 void io_bounce_sample_use(struct io_bounce *bounce);
+
+/* Must this very mapping be bounced? What fills its granules need not. */
+static __always_inline bool io_bounce_must(const struct io_bounce *bounce,
+					   struct device *dev, phys_addr_t phys,
+					   size_t size, size_t whole,
+					   enum dma_data_direction dir,
+					   unsigned long attrs)
+{
+	size_t mask = (1UL << bounce->mgr.granule_shift) - 1;
+
+	return unlikely(dev_must_bounce(dev, size, dir)) &&
+	       !(attrs & DMA_ATTR_MMIO) && (phys | whole) & mask;
+}
 
 /* io-bounce-must.c */
 void io_bounce_reserve(struct io_bounce *bounce, struct device *dev);

@@ -47,7 +47,7 @@ enum io_bounce_trial {
  * @decided: what @bytes is when no trial is under way
  * @max: no larger than this
  * @granule_shift: log2 of the bytes in the domain's smallest page
- * @automatic: is any of this done at all; may become false, but not true
+ * @automatic: is any of this done at all
  * @calibrated: there are values for @granule_shift and @copy
  * @burst: by step: how many in a row were timed just now
  * @trial: &enum io_bounce_trial that is under way

@@ -145,7 +145,8 @@ static bool list_allowed(struct io_bounce *bounce, struct device *dev,
  * @attrs: DMA_ATTR_*
  *
  * Of an untrusted device all lists come here, also those that fill their pages
- * and that can be mapped as they are: these are bounced only if that pays.
+ * and that can be mapped as they are. Nor is the rest of a list that is not to be
+ * bounced by choice copied because of a part that must be.
  *
  * Return: false if each entry has to see for itself.
  */
@@ -158,17 +159,18 @@ bool __io_bounce_takes_sg(struct io_bounce *bounce, struct device *dev,
 	struct scatterlist *s;
 	int i;
 
-	if (!io_bounce_possible(bounce, dev, attrs))
+	if (!io_bounce_possible(bounce, dev, attrs) ||
+	    io_bounce_no_choice(dev, attrs))
 		return false;
 	for_each_sg(sg, s, nents, i) {
-		if (is_zone_device_page(sg_page(s)))
+		if (!s->length || is_zone_device_page(sg_page(s)))
 			return false;
 		parts |= (s->offset | s->length) & (granule - 1);
 		total += ALIGN((s->offset & (granule - 1)) + s->length, granule);
 		if (total > IO_BUFFER_MAX_SLOT)
 			return false;
 	}
-	return parts || io_bounce_within(&bounce->limit, total, nents, dir);
+	return parts;
 }
 
 /**
@@ -326,7 +328,6 @@ bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
  * @size: bytes that are about to be linked
  * @dir: direction of the link
  * @attrs: DMA_ATTR_* of the link
- * @must: it must be bounced, whether or not it pays
  *
  * The direction is not known before the first link, so this is when the slot
  * is taken. A state that was ever linked the ordinary way stays there.
@@ -338,8 +339,7 @@ bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
 dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 			       struct dma_iova_state *state, phys_addr_t phys,
 			       size_t offset, size_t size,
-			       enum dma_data_direction dir, unsigned long attrs,
-			       bool must)
+			       enum dma_data_direction dir, unsigned long attrs)
 {
 	size_t granule = 1UL << bounce->mgr.granule_shift;
 	size_t start = phys & (granule - 1);
@@ -347,13 +347,15 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 	dma_addr_t unused = state->addr;
 	unsigned int pieces;
 	struct io_buffer buf;
-	bool served;
+	bool served, must;
 
 	if (state->__size & (DMA_IOVA_USE_BOUNCE | DMA_IOVA_NO_BOUNCE))
 		return 0;
 
 	/* A guess: the others are as large as the first, or a granule. */
 	pieces = size < whole ? DIV_ROUND_UP(whole, max(size, granule)) : 1;
+	/* Its parts meet where granules do: only its ends may be elsewhere. */
+	must = io_bounce_must(bounce, dev, phys, size, whole, dir, attrs);
 	served = !offset &&
 		 io_bounce_allowed(bounce, dev, whole, pieces, dir,
 				   attrs | (must ? IO_BOUNCE_MUST : 0)) &&
@@ -385,20 +387,18 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
  * @size: as for io_bounce_iova_move()
  * @dir: as for io_bounce_iova_move()
  * @attrs: as for io_bounce_iova_move()
- * @must: as for io_bounce_iova_move()
  *
  * Return: whether @state is in a bounce buffer, now or since before.
  */
 bool __io_bounce_iova_start(struct io_bounce *bounce, struct device *dev,
 			    struct dma_iova_state *state, phys_addr_t phys,
 			    size_t offset, size_t size,
-			    enum dma_data_direction dir, unsigned long attrs,
-			    bool must)
+			    enum dma_data_direction dir, unsigned long attrs)
 {
 	struct dma_iova_state unused = { .__size = dma_iova_size(state) };
 
 	unused.addr = io_bounce_iova_move(bounce, dev, state, phys, offset,
-					  size, dir, attrs, must);
+					  size, dir, attrs);
 	if (unused.addr)
 		dma_iova_free(dev, &unused);
 	return state->__size & DMA_IOVA_USE_BOUNCE;

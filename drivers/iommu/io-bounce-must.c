@@ -47,7 +47,7 @@ void io_bounce_reserve(struct io_bounce *bounce, struct device *dev)
  */
 void io_bounce_prepare_must(struct io_bounce *bounce, struct device *dev)
 {
-	bounce->wipe = io_bounce_untrusted(dev);
+	bounce->wipe = dev_is_untrusted(dev);
 	io_bounce_reserve(bounce, dev);
 }
 
@@ -65,10 +65,10 @@ void io_bounce_add_device(struct io_bounce_ref *ref, struct device *dev)
 {
 	struct io_bounce *bounce = ref->bounce;
 
-	if (!bounce || bounce->wipe || !io_bounce_untrusted(dev))
+	if (!bounce || bounce->wipe || !dev_is_untrusted(dev))
 		return;
 	WRITE_ONCE(bounce->wipe, true);
-	io_buffer_reclaim_soon(&bounce->mgr);
+	io_buffer_drop(&bounce->mgr);
 	io_bounce_reserve(bounce, dev);
 }
 
@@ -85,8 +85,7 @@ void io_bounce_wipe(const struct io_bounce *bounce, const struct io_buffer *buf)
 {
 	const struct io_buffer_slot *slot = io_buffer_slot(buf);
 
-	if (!(buf->chunk->pool->prot & IOMMU_READ))
-		return;
+	/* Also write-only ones: to many page tables that means both. */
 	memset(io_buffer_vaddr(buf) + slot->start, 0, slot->len);
 	if (!bounce->coherent) {
 		arch_sync_dma_for_device(io_buffer_phys(buf) + slot->start,

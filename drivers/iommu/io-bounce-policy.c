@@ -224,17 +224,6 @@ void io_bounce_default(struct io_bounce *bounce)
 	io_bounce_follow(bounce, bounce_mode, bounce_limit);
 }
 
-/**
- * io_bounce_untrusted - is a device not to see more than it is given
- * @dev: the device
- *
- * Return: true for those that dma-iommu takes to be untrusted.
- */
-bool io_bounce_untrusted(struct device *dev)
-{
-	return dev_is_pci(dev) && to_pci_dev(dev)->untrusted;
-}
-
 /*
  * Drivers of GPUs and accelerators share memory of user space and of their own
  * with the device for as long as an object lives, without syncing and mostly
@@ -304,6 +293,18 @@ static noinline bool allowed_by_attrs(struct io_bounce *bounce,
 
 	io_bounce_count(bounce, why, 1);
 	return false;
+}
+
+/**
+ * io_bounce_no_choice - is a mapping never to be bounced by choice
+ * @dev: the device
+ * @attrs: DMA_ATTR_*
+ *
+ * Return: true if it is bounced only if it must.
+ */
+bool io_bounce_no_choice(struct device *dev, unsigned long attrs)
+{
+	return attrs & ATTRS_NO_CHOICE || dev_shares_memory(dev);
 }
 
 /**

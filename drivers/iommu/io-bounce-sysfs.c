@@ -82,7 +82,7 @@ int io_bounce_store(struct io_bounce *bounce, struct device *dev,
 		io_bounce_follow(bounce, bounce->mode, value);
 
 	if (bounce->mode == BOUNCE_OFF) {
-		io_buffer_no_reserve(&bounce->mgr);
+		io_buffer_drop(&bounce->mgr);
 		return 0;
 	}
 	io_bounce_reserve(bounce, dev);

@@ -198,9 +198,10 @@ static int find_region(const struct io_buffer_manager *mgr)
 static struct io_buffer_chunk **get_regions(struct io_buffer_manager *mgr)
 {
 	if (!mgr->regions)
-		WRITE_ONCE(mgr->regions, kvcalloc(mgr->nr_regions,
-						  sizeof(*mgr->regions),
-						  GROW_GFP));
+		/* Zeroed, then seen by claim(), which may not hold the lock. */
+		smp_store_release(&mgr->regions,
+				  kvcalloc(mgr->nr_regions,
+					   sizeof(*mgr->regions), GROW_GFP));
 	return mgr->regions;
 }
 
@@ -355,7 +356,9 @@ static void io_buffer_work(struct work_struct *work)
 	guard(mutex)(&mgr->lock);
 
 	if (!mgr->size && reserve_window(mgr)) {
-		if (window_size(mgr, mgr->limits.dma_limit) < WINDOW_MIN)
+		/* A reserve is made before the driver has set its mask. */
+		if (!mgr->keep &&
+		    window_size(mgr, mgr->limits.dma_limit) < WINDOW_MIN)
 			WRITE_ONCE(mgr->stopped, true);
 		io_buffer_retry_later(mgr);
 		WRITE_ONCE(mgr->wanted, 0);
@@ -415,18 +418,19 @@ void io_buffer_reserve(struct io_buffer_manager *mgr,
 }
 
 /**
- * io_buffer_no_reserve - give back what is not in use, and keep nothing
+ * io_buffer_drop - give back all that is not in use before returning
  * @mgr: the manager of the domain
  *
- * What is in use is given back once it is idle.
+ * Undoes io_buffer_reserve().
  *
  * Context: may sleep.
  */
-void io_buffer_no_reserve(struct io_buffer_manager *mgr)
+void io_buffer_drop(struct io_buffer_manager *mgr)
 {
-	scoped_guard(mutex, &mgr->lock)
-		WRITE_ONCE(mgr->keep, 0);
-	io_buffer_reclaim_soon(mgr);
+	guard(mutex)(&mgr->lock);
+
+	WRITE_ONCE(mgr->keep, 0);
+	io_buffer_reclaim(mgr, SIZE_MAX, false);
 }
 
 /**

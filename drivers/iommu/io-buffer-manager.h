@@ -175,7 +175,7 @@ void io_buffer_want(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 		    size_t size, const struct io_buffer_limits *limits);
 void io_buffer_reserve(struct io_buffer_manager *mgr,
 		       const struct io_buffer_limits *limits);
-void io_buffer_no_reserve(struct io_buffer_manager *mgr);
+void io_buffer_drop(struct io_buffer_manager *mgr);
 bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 			size_t size);
 

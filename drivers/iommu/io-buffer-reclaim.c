@@ -112,6 +112,10 @@ static void free_empty(struct io_buffer_manager *mgr)
 	struct io_buffer_chunk **regions;
 	unsigned int perm, class;
 
+	/* Somebody may be about to use a pool that has no chunk yet. */
+	if (mgr->keep)
+		return;
+
 	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
 		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
 			struct io_buffer_pool *pool;

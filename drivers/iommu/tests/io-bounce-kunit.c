@@ -454,7 +454,7 @@ static bool start_state(struct bounce_test *t, struct dma_iova_state *state,
 	for (tries = 0; tries < 2; tries++) {
 		*state = (struct dma_iova_state) { .addr = SZ_1M, .__size = size };
 		if (io_bounce_iova_move(t->bounce, t->dev, state, phys, 0, size,
-					DMA_FROM_DEVICE, 0, false) == SZ_1M)
+					DMA_FROM_DEVICE, 0) == SZ_1M)
 			return true;
 		settle(t);
 	}
@@ -520,12 +520,19 @@ static void bounce_iova_errors(struct kunit *test)
 	state = (struct dma_iova_state) { .addr = SZ_1M, .__size = SZ_8K };
 	KUNIT_EXPECT_EQ(test, io_bounce_iova_move(t->bounce, t->dev, &state,
 						  phys, SZ_4K, SZ_4K,
-						  DMA_FROM_DEVICE, 0, false), 0);
+						  DMA_FROM_DEVICE, 0), 0);
 	KUNIT_EXPECT_EQ(test, io_bounce_iova_move(t->bounce, t->dev, &state,
 						  phys, 0, SZ_8K,
-						  DMA_FROM_DEVICE, 0, false), 0);
+						  DMA_FROM_DEVICE, 0), 0);
 	KUNIT_EXPECT_EQ(test, state.addr, SZ_1M);
 	KUNIT_EXPECT_EQ(test, dma_iova_size(&state), SZ_8K);
+}
+
+static dma_addr_t map_must(struct bounce_test *t, phys_addr_t phys, size_t size,
+			   unsigned long attrs)
+{
+	return io_bounce_map_must(t->bounce, t->dev, phys, phys & (SZ_4K - 1),
+				  size, DMA_TO_DEVICE, attrs | IO_BOUNCE_MUST);
 }
 
 /* What must be bounced: no limit and no attribute of choice turns that off. */
@@ -541,8 +548,7 @@ static void bounce_must(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, map(t, t->pages, 100, DMA_TO_DEVICE),
 			DMA_MAPPING_ERROR);
 	for (tries = 0; tries < 2 && addr == DMA_MAPPING_ERROR; tries++) {
-		addr = __io_bounce_map(t->bounce, t->dev, phys, SZ_8K,
-				       DMA_TO_DEVICE, choice | IO_BOUNCE_MUST);
+		addr = map_must(t, phys, SZ_8K, choice);
 		settle(t);
 	}
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
@@ -550,17 +556,11 @@ static void bounce_must(struct kunit *test)
 	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_8K, DMA_TO_DEVICE, choice);
 
 	/* There is no way to do it with these, or with nothing. */
-	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, phys, SZ_8K,
-					      DMA_TO_DEVICE,
-					      DMA_ATTR_MMIO | IO_BOUNCE_MUST),
+	KUNIT_EXPECT_EQ(test, map_must(t, phys, SZ_8K, DMA_ATTR_MMIO),
 			DMA_MAPPING_ERROR);
-	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, phys, SZ_8K,
-					      DMA_TO_DEVICE,
-					      DMA_ATTR_REQUIRE_COHERENT |
-					      IO_BOUNCE_MUST),
+	KUNIT_EXPECT_EQ(test, map_must(t, phys, SZ_8K, DMA_ATTR_REQUIRE_COHERENT),
 			DMA_MAPPING_ERROR);
-	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, phys, 0,
-					      DMA_TO_DEVICE, IO_BOUNCE_MUST),
+	KUNIT_EXPECT_EQ(test, map_must(t, phys, 0, 0),
 			DMA_MAPPING_ERROR);
 }
 
@@ -573,10 +573,7 @@ static void bounce_must_list(struct kunit *test)
 	sg_init_table(sg, 2);
 	sg_set_buf(&sg[0], t->pages, SZ_4K);
 	sg_set_buf(&sg[1], t->pages + SZ_8K, SZ_4K);
-	/* They fill their pages: only if that pays. */
-	KUNIT_EXPECT_TRUE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
-						     DMA_TO_DEVICE, 0));
-	io_bounce_limit_fixed(&t->bounce->limit, SZ_4K);
+	/* They fill their pages: each sees whether it pays. */
 	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
 						      DMA_TO_DEVICE, 0));
 	/* They do not. */
@@ -586,6 +583,13 @@ static void bounce_must_list(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
 						      DMA_TO_DEVICE,
 						      DMA_ATTR_MMIO));
+	/* What fills its page of such a list stays shared. */
+	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
+						      DMA_TO_DEVICE,
+						      DMA_ATTR_SKIP_CPU_SYNC));
+	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
+						      DMA_TO_DEVICE,
+						      DMA_ATTR_LONG_LIVED));
 	/* More than the largest slot holds; nothing looks at the memory. */
 	sg[0].length = IO_BUFFER_MAX_SLOT;
 	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
@@ -596,7 +600,7 @@ static void bounce_must_list(struct kunit *test)
 static void bounce_wipes_for_the_untrusted(struct kunit *test)
 {
 	static const enum dma_data_direction readable[] = {
-		DMA_TO_DEVICE, DMA_BIDIRECTIONAL,
+		DMA_TO_DEVICE, DMA_BIDIRECTIONAL, DMA_FROM_DEVICE,
 	};
 	struct bounce_test *t = test->priv;
 	struct scatterlist sg[3];
