@@ -6,6 +6,7 @@
 #define __IO_BOUNCE_INTERNAL_H
 
 #include <linux/atomic.h>
+#include <linux/dma-mapping.h>
 #include <linux/iommu.h>
 #include <linux/percpu.h>
 
@@ -94,6 +95,12 @@ bool io_bounce_parse_size(const char *str, size_t min, u64 max, size_t *size);
 void io_bounce_default(struct io_bounce *bounce);
 void io_bounce_follow(struct io_bounce *bounce, enum bounce_mode mode,
 		      size_t max);
+
+/* The window itself lies within what the domain can translate. */
+static __always_inline u64 device_dma_limit(struct device *dev)
+{
+	return min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+}
 
 static inline void io_bounce_count(struct io_bounce *bounce,
 				   enum io_bounce_counter counter, u64 add)
