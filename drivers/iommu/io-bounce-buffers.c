@@ -45,7 +45,7 @@ void io_bounce_ordinary(struct io_bounce *bounce, struct device *dev,
 		queue_work(system_dfl_wq, &bounce->work);
 }
 
-/* Count a miss and ask for more; the first one also gets us counters. */
+/* Count a miss and ask for more. */
 static noinline void io_bounce_missed(struct io_bounce *bounce,
 				      struct device *dev, size_t size,
 				      enum dma_data_direction dir)
@@ -55,10 +55,6 @@ static noinline void io_bounce_missed(struct io_bounce *bounce,
 	enum io_buffer_miss why = io_buffer_why(&bounce->mgr, perm, size,
 						limits.dma_limit);
 
-	if (!READ_ONCE(bounce->stats)) {
-		atomic_long_inc(&bounce->early);
-		queue_work(system_dfl_wq, &bounce->work);
-	}
 	io_bounce_count(bounce, IO_BOUNCE_MISS_COLD + why, 1);
 	trace_bounce_miss(dev, size, dir, why);
 	io_bounce_ordinary(bounce, dev, size, 0, dir);

@@ -69,6 +69,9 @@ bool __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 				 dma_addr_t addr, size_t size,
 				 enum dma_data_direction dir);
 
+bool __io_bounce_serves(const struct io_bounce *bounce);
+bool __io_bounce_fills_sg(const struct io_bounce *bounce,
+			  struct scatterlist *sg, int nents);
 bool __io_bounce_takes_sg(struct io_bounce *bounce, struct device *dev,
 			  struct scatterlist *sg, int nents,
 			  enum dma_data_direction dir, unsigned long attrs);
@@ -181,6 +184,17 @@ static inline bool
 __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 			    dma_addr_t addr, size_t size,
 			    enum dma_data_direction dir)
+{
+	return false;
+}
+
+static inline bool __io_bounce_serves(const struct io_bounce *bounce)
+{
+	return false;
+}
+
+static inline bool __io_bounce_fills_sg(const struct io_bounce *bounce,
+					struct scatterlist *sg, int nents)
 {
 	return false;
 }
@@ -302,6 +316,19 @@ io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 			  enum dma_data_direction dir)
 {
 	return bounce && __io_bounce_sync_for_device(bounce, dev, addr, size, dir);
+}
+
+/* Do they take what must be bounced? */
+static inline bool io_bounce_serves(const struct io_bounce *bounce)
+{
+	return bounce && __io_bounce_serves(bounce);
+}
+
+/* Need a list not be bounced, because nothing else lies in its granules? */
+static inline bool io_bounce_fills_sg(const struct io_bounce *bounce,
+				      struct scatterlist *sg, int nents)
+{
+	return bounce && __io_bounce_fills_sg(bounce, sg, nents);
 }
 
 /* May a list that must be bounced be laid out for a single bounce buffer? */

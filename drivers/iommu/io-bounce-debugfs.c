@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Counters of the bounce buffers of each domain, in
- * <debugfs>/iommu_bounce/<number of the IOMMU group>/stats
+ * What the bounce buffers of each domain have done, in
+ * <debugfs>/iommu_bounce/<number of the IOMMU group>/: stats, and
+ * slots_high_water, which is set back by writing 0.
  */
 
 #include <linux/cpumask.h>
@@ -34,17 +35,24 @@ static_assert(ARRAY_SIZE(io_bounce_counter_names) == IO_BOUNCE_NR_COUNTERS);
 static struct dentry *io_bounce_root;
 static DEFINE_MUTEX(io_bounce_root_lock);
 
-static u64 counter_sum(const struct io_bounce *bounce,
-		       enum io_bounce_counter counter)
+/**
+ * io_bounce_counted - read a counter
+ * @bounce: the bounce buffers of the domain
+ * @counter: which one
+ *
+ * Return: what all CPUs have counted; they may go on meanwhile.
+ */
+u64 io_bounce_counted(const struct io_bounce *bounce,
+		      enum io_bounce_counter counter)
 {
+	u64 sum = (u32)atomic_read(&bounce->early[counter]);
 	struct io_bounce_stats __percpu *stats;
-	u64 sum = 0;
 	int cpu;
 
 	/* Pairs with io_bounce_work(). */
 	stats = smp_load_acquire(&bounce->stats);
 	if (!stats)
-		return 0;
+		return sum;
 	for_each_possible_cpu(cpu)
 		sum += per_cpu_ptr(stats, cpu)->count[counter];
 	return sum;
@@ -79,13 +87,9 @@ static int stats_show(struct seq_file *m, void *v)
 	enum io_bounce_counter i;
 
 	io_bounce_sample_use(bounce);
-	for (i = 0; i < IO_BOUNCE_NR_COUNTERS; i++) {
-		u64 sum = counter_sum(bounce, i);
-
-		if (i == IO_BOUNCE_MISS_COLD)
-			sum += atomic_long_read(&bounce->early);
-		seq_printf(m, "%s %llu\n", io_bounce_counter_names[i], sum);
-	}
+	for (i = 0; i < IO_BOUNCE_NR_COUNTERS; i++)
+		seq_printf(m, "%s %llu\n", io_bounce_counter_names[i],
+			   io_bounce_counted(bounce, i));
 	seq_printf(m, "slots_used %u\n", io_buffer_manager_used(mgr));
 	seq_printf(m, "slots_high_water %u\n", READ_ONCE(bounce->high_water));
 	seq_printf(m, "memory %zu\n", READ_ONCE(mgr->memory));
@@ -99,6 +103,28 @@ static int stats_show(struct seq_file *m, void *v)
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(stats);
+
+static int high_water_get(void *data, u64 *val)
+{
+	struct io_bounce *bounce = data;
+
+	io_bounce_sample_use(bounce);
+	*val = READ_ONCE(bounce->high_water);
+	return 0;
+}
+
+/* As io_tlb_used_hiwater of swiotlb: only zero makes sense. */
+static int high_water_set(void *data, u64 val)
+{
+	struct io_bounce *bounce = data;
+
+	if (val)
+		return -EINVAL;
+	WRITE_ONCE(bounce->high_water, 0);
+	return 0;
+}
+DEFINE_DEBUGFS_ATTRIBUTE(high_water_fops, high_water_get, high_water_set,
+			 "%llu\n");
 
 /* The directory comes with the first domain: none where nothing is bounced. */
 static struct dentry *get_root(void)
@@ -125,6 +151,8 @@ void io_bounce_debugfs_add(struct io_bounce *bounce)
 	snprintf(name, sizeof(name), "%d", bounce->mgr.group);
 	bounce->dir = debugfs_create_dir(name, get_root());
 	debugfs_create_file("stats", 0444, bounce->dir, bounce, &stats_fops);
+	debugfs_create_file("slots_high_water", 0644, bounce->dir, bounce,
+			    &high_water_fops);
 }
 
 /**

@@ -31,6 +31,24 @@ static void io_bounce_work(struct work_struct *work)
 }
 
 /**
+ * io_bounce_count_early - count, and ask for counters that are per CPU
+ * @bounce: the bounce buffers of the domain
+ * @counter: what to count
+ * @add: how many
+ *
+ * Most domains never map anything: they are not to take memory on each CPU.
+ *
+ * Context: any but NMI.
+ */
+void io_bounce_count_early(struct io_bounce *bounce,
+			   enum io_bounce_counter counter, u64 add)
+{
+	/* Would wrap round only where there never is memory for the others. */
+	atomic_add(add, &bounce->early[counter]);
+	queue_work(system_dfl_wq, &bounce->work);
+}
+
+/**
  * io_bounce_setup - prepare the bounce buffers of a domain
  * @bounce: zeroed memory, but for the hint
  * @coherent: is DMA of the domain's devices coherent with the CPU caches

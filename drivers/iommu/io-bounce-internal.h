@@ -64,9 +64,9 @@ struct io_bounce_stats {
  * @max: what the limit is said to be, in bytes; 0: it sets itself
  * @wipe: a device is untrusted: a slot that it can read is zeroed when it is
  *	given back, so that those not in use show nothing
- * @stats: counters; NULL until the first miss has woken @work
+ * @stats: counters; NULL until the first count has woken @work
  * @sample_at: in 64-bit jiffies: do not sample @high_water before
- * @early: misses while @stats was NULL
+ * @early: what was counted while @stats was NULL, by &enum io_bounce_counter
  * @high_water: most slots in use at once, as far as was sampled
  * @work: allocates @stats and makes the first estimate of what @limit should be
  * @dir: in debugfs
@@ -81,7 +81,7 @@ struct io_bounce {
 	bool wipe;
 	struct io_bounce_stats __percpu *stats;
 	u64 sample_at;
-	atomic_long_t early;
+	atomic_t early[IO_BOUNCE_NR_COUNTERS];
 	unsigned int high_water;
 	struct work_struct work;
 	struct dentry *dir;
@@ -102,6 +102,9 @@ static __always_inline u64 device_dma_limit(struct device *dev)
 	return min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
 }
 
+void io_bounce_count_early(struct io_bounce *bounce,
+			    enum io_bounce_counter counter, u64 add);
+
 static inline void io_bounce_count(struct io_bounce *bounce,
 				   enum io_bounce_counter counter, u64 add)
 {
@@ -110,6 +113,8 @@ static inline void io_bounce_count(struct io_bounce *bounce,
 
 	if (likely(stats))
 		this_cpu_add(stats->count[counter], add);
+	else
+		io_bounce_count_early(bounce, counter, add);
 }
 
 /* What a slot must permit for a direction */
@@ -189,7 +194,7 @@ static __always_inline bool io_bounce_must(const struct io_bounce *bounce,
 {
 	size_t mask = (1UL << bounce->mgr.granule_shift) - 1;
 
-	return unlikely(dev_must_bounce(dev, size, dir)) &&
+	return unlikely(dev_needs_bounce(dev, size, dir)) &&
 	       !(attrs & DMA_ATTR_MMIO) && (phys | whole) & mask;
 }
 
@@ -206,5 +211,7 @@ dma_addr_t io_bounce_map_must(struct io_bounce *bounce, struct device *dev,
 
 void io_bounce_debugfs_add(struct io_bounce *bounce);
 void io_bounce_debugfs_remove(struct io_bounce *bounce);
+u64 io_bounce_counted(const struct io_bounce *bounce,
+		      enum io_bounce_counter counter);
 
 #endif /* __IO_BOUNCE_INTERNAL_H */

@@ -136,6 +136,30 @@ static bool list_allowed(struct io_bounce *bounce, struct device *dev,
 }
 
 /**
+ * __io_bounce_fills_sg - does a list fill all of its granules
+ * @bounce: the bounce buffers of the domain
+ * @sg: the list, as the caller gave it
+ * @nents: entries in it
+ *
+ * Of an untrusted device all lists are said to need it, also those that share
+ * their granules with nothing: they are mapped like those of other devices.
+ *
+ * Return: true if it need not be bounced after all.
+ */
+bool __io_bounce_fills_sg(const struct io_bounce *bounce,
+			  struct scatterlist *sg, int nents)
+{
+	size_t mask = (1UL << bounce->mgr.granule_shift) - 1;
+	struct scatterlist *s;
+	int i;
+
+	for_each_sg(sg, s, nents, i)
+		if ((s->offset | s->length) & mask)
+			return false;
+	return __io_bounce_serves(bounce);
+}
+
+/**
  * __io_bounce_takes_sg - may one slot hold a list that must be bounced
  * @bounce: the bounce buffers of the domain
  * @dev: the device
@@ -144,9 +168,8 @@ static bool list_allowed(struct io_bounce *bounce, struct device *dev,
  * @dir: direction
  * @attrs: DMA_ATTR_*
  *
- * Of an untrusted device all lists come here, also those that fill their pages
- * and that can be mapped as they are. Nor is the rest of a list that is not to be
- * bounced by choice copied because of a part that must be.
+ * The rest of a list that is not to be bounced by choice is not copied because of
+ * a part that must be.
  *
  * Return: false if each entry has to see for itself.
  */
@@ -155,7 +178,7 @@ bool __io_bounce_takes_sg(struct io_bounce *bounce, struct device *dev,
 			  enum dma_data_direction dir, unsigned long attrs)
 {
 	size_t granule = 1UL << bounce->mgr.granule_shift;
-	size_t total = 0, parts = 0;
+	size_t total = 0;
 	struct scatterlist *s;
 	int i;
 
@@ -165,12 +188,11 @@ bool __io_bounce_takes_sg(struct io_bounce *bounce, struct device *dev,
 	for_each_sg(sg, s, nents, i) {
 		if (!s->length || is_zone_device_page(sg_page(s)))
 			return false;
-		parts |= (s->offset | s->length) & (granule - 1);
 		total += ALIGN((s->offset & (granule - 1)) + s->length, granule);
 		if (total > IO_BUFFER_MAX_SLOT)
 			return false;
 	}
-	return parts;
+	return true;
 }
 
 /**

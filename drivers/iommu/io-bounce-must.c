@@ -34,8 +34,6 @@ void io_bounce_reserve(struct io_bounce *bounce, struct device *dev)
 		return;
 	limits = io_bounce_limits(bounce, dev);
 	io_buffer_reserve(&bounce->mgr, &limits);
-	/* There may never be a miss that asks for counters. */
-	queue_work(system_dfl_wq, &bounce->work);
 }
 
 /**
@@ -92,6 +90,17 @@ void io_bounce_wipe(const struct io_bounce *bounce, const struct io_buffer *buf)
 					 slot->len, DMA_TO_DEVICE);
 		arch_sync_dma_flush();
 	}
+}
+
+/**
+ * __io_bounce_serves - do the bounce buffers take what must be bounced
+ * @bounce: the bounce buffers of the domain
+ *
+ * Return: false while they are switched off.
+ */
+bool __io_bounce_serves(const struct io_bounce *bounce)
+{
+	return READ_ONCE(bounce->mode) != BOUNCE_OFF;
 }
 
 /* A larger slot is better than none. */

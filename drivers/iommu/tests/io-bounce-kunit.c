@@ -10,6 +10,7 @@
 #include <linux/scatterlist.h>
 #include <linux/sizes.h>
 #include <linux/string.h>
+#include <linux/workqueue.h>
 
 #include "../io-bounce-internal.h"
 #include "fake-domain.h"
@@ -102,7 +103,8 @@ static void bounce_first_map_misses(struct kunit *test)
 			       100, DMA_TO_DEVICE, 0);
 	KUNIT_EXPECT_EQ(test, addr, DMA_MAPPING_ERROR);
 	settle(t);
-	KUNIT_EXPECT_EQ(test, atomic_long_read(&t->bounce->early), 1);
+	KUNIT_EXPECT_EQ(test, atomic_read(&t->bounce->early[IO_BOUNCE_MISS_COLD]),
+			1);
 	KUNIT_EXPECT_TRUE(test, dev_dma_skip_sync(t->dev));
 }
 
@@ -573,11 +575,11 @@ static void bounce_must_list(struct kunit *test)
 	sg_init_table(sg, 2);
 	sg_set_buf(&sg[0], t->pages, SZ_4K);
 	sg_set_buf(&sg[1], t->pages + SZ_8K, SZ_4K);
-	/* They fill their pages: each sees whether it pays. */
-	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
-						      DMA_TO_DEVICE, 0));
+	/* They share their pages with nothing: one mapping, as for any device. */
+	KUNIT_EXPECT_TRUE(test, __io_bounce_fills_sg(t->bounce, sg, 2));
 	/* They do not. */
 	sg[1].length--;
+	KUNIT_EXPECT_FALSE(test, __io_bounce_fills_sg(t->bounce, sg, 2));
 	KUNIT_EXPECT_TRUE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
 						     DMA_TO_DEVICE, 0));
 	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
@@ -630,6 +632,87 @@ static void bounce_wipes_for_the_untrusted(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, memchr_inv(slot, 0, 4 * SZ_4K));
 }
 
+#define COUNT_ROUNDS	1600
+#define COUNT_CPUS	4
+
+/* What one of several that map at once has done */
+struct count_work {
+	struct work_struct work;
+	struct bounce_test *t;
+	u8 *page;
+	u64 hits, misses, bytes;
+};
+
+static void map_and_count(struct work_struct *work)
+{
+	static const size_t sizes[] = { 100, 2000, 2 * IO_BUFFER_MAX_SLOT, 4096 };
+	struct count_work *w = container_of(work, struct count_work, work);
+	struct bounce_test *t = w->t;
+	unsigned int i;
+
+	for (i = 0; i < COUNT_ROUNDS; i++) {
+		size_t size = sizes[i % ARRAY_SIZE(sizes)];
+		dma_addr_t addr;
+
+		addr = __io_bounce_map(t->bounce, t->dev, virt_to_phys(w->page),
+				       size, DMA_BIDIRECTIONAL,
+				       size == 2000 ? DMA_ATTR_SKIP_CPU_SYNC : 0);
+		if (addr != DMA_MAPPING_ERROR) {
+			__io_bounce_unmap(t->bounce, t->dev, addr, size,
+					  DMA_BIDIRECTIONAL, 0);
+			w->hits++;
+			w->bytes += size;
+		} else if (size <= 4096 && size != 2000) {
+			w->misses++;
+		}
+	}
+}
+
+/* From the very first mapping on, when counters and slots are only being made. */
+static void bounce_counters_add_up(struct kunit *test)
+{
+	u64 hits = 0, misses = 0, bytes = 0, counted = 0;
+	struct bounce_test *t = test->priv;
+	struct count_work *work;
+	unsigned int i, again;
+
+	work = kunit_kcalloc(test, COUNT_CPUS, sizeof(*work), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, work);
+	for (i = 0; i < COUNT_CPUS; i++) {
+		work[i].t = t;
+		work[i].page = t->pages + i * PAGE_SIZE;
+		INIT_WORK(&work[i].work, map_and_count);
+	}
+	for (again = 0; again < 2; again++) {
+		for (i = 0; i < COUNT_CPUS; i++)
+			queue_work(system_dfl_wq, &work[i].work);
+		for (i = 0; i < COUNT_CPUS; i++)
+			flush_work(&work[i].work);
+		settle(t);
+	}
+	for (i = 0; i < COUNT_CPUS; i++) {
+		hits += work[i].hits;
+		misses += work[i].misses;
+		bytes += work[i].bytes;
+	}
+
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_HITS_SINGLE),
+			hits);
+	for (i = IO_BOUNCE_MISS_COLD; i <= IO_BOUNCE_MISS_SIZE; i++)
+		counted += io_bounce_counted(t->bounce, i);
+	KUNIT_EXPECT_EQ(test, counted, misses);
+	KUNIT_EXPECT_GT(test, misses, 0);
+	KUNIT_EXPECT_GE(test, hits, COUNT_CPUS * COUNT_ROUNDS / 2);
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_SKIP_LIMIT),
+			COUNT_CPUS * COUNT_ROUNDS / 2);
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_SKIP_ATTRS),
+			COUNT_CPUS * COUNT_ROUNDS / 2);
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_BYTES_IN),
+			bytes);
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_BYTES_OUT),
+			bytes);
+}
+
 static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_first_map_misses),
 	KUNIT_CASE(bounce_idle_domain_is_small),
@@ -644,6 +727,7 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_list),
 	KUNIT_CASE(bounce_iova),
 	KUNIT_CASE(bounce_iova_errors),
+	KUNIT_CASE(bounce_counters_add_up),
 	KUNIT_CASE(bounce_must),
 	KUNIT_CASE(bounce_must_list),
 	KUNIT_CASE(bounce_wipes_for_the_untrusted),
