@@ -374,6 +374,7 @@ fill_slot(struct io_bounce *bounce, struct device *dev,
 	copy_phys(phys, io_buffer_vaddr(buf) + offset, size, true);
 	sync_in(bounce, buf, offset, size, dir);
 	trace_bounce_map(dev, addr, buf);
+	io_bounce_watch(bounce, dev, buf);
 	return addr;
 }
 

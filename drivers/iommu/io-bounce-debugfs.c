@@ -131,8 +131,10 @@ static struct dentry *get_root(void)
 {
 	guard(mutex)(&io_bounce_root_lock);
 
-	if (!io_bounce_root)
+	if (!io_bounce_root) {
 		io_bounce_root = debugfs_create_dir("iommu_bounce", NULL);
+		io_bounce_watch_debugfs(io_bounce_root);
+	}
 	return io_bounce_root;
 }
 

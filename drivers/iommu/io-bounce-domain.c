@@ -62,6 +62,7 @@ void io_bounce_setup(struct io_bounce *bounce, bool coherent,
 {
 	bounce->coherent = coherent;
 	INIT_WORK(&bounce->work, io_bounce_work);
+	io_bounce_watch_setup(bounce);
 	io_bounce_default(bounce);
 	io_buffer_manager_init(&bounce->mgr, domain, iovad, memory_max);
 }
@@ -75,6 +76,7 @@ void io_bounce_setup(struct io_bounce *bounce, bool coherent,
 void io_bounce_teardown(struct io_bounce *bounce)
 {
 	cancel_work_sync(&bounce->work);
+	io_bounce_watch_teardown(bounce);
 	io_buffer_manager_destroy(&bounce->mgr);
 	free_percpu(bounce->stats);
 }

@@ -70,6 +70,7 @@ struct io_bounce_stats {
  * @high_water: most slots in use at once, as far as was sampled
  * @work: allocates @stats and makes the first estimate of what @limit should be
  * @dir: in debugfs
+ * @watch: looks for mappings that live long
  */
 struct io_bounce {
 	struct io_buffer_manager mgr;
@@ -85,6 +86,9 @@ struct io_bounce {
 	unsigned int high_water;
 	struct work_struct work;
 	struct dentry *dir;
+#ifdef CONFIG_IOMMU_BOUNCE_WATCH
+	struct delayed_work watch;
+#endif
 };
 
 extern size_t io_bounce_memory;
@@ -208,6 +212,38 @@ bool io_bounce_get_must(struct io_bounce *bounce, struct device *dev,
 dma_addr_t io_bounce_map_must(struct io_bounce *bounce, struct device *dev,
 			      phys_addr_t phys, size_t offset, size_t size,
 			      enum dma_data_direction dir, unsigned long attrs);
+
+/* io-bounce-watch.c */
+#ifdef CONFIG_IOMMU_BOUNCE_WATCH
+void io_bounce_watch_setup(struct io_bounce *bounce);
+void io_bounce_watch_teardown(struct io_bounce *bounce);
+void io_bounce_watch(struct io_bounce *bounce, struct device *dev,
+		     const struct io_buffer *buf);
+unsigned int io_bounce_watch_scan(struct io_bounce *bounce);
+void io_bounce_watch_debugfs(struct dentry *root);
+#else
+static inline void io_bounce_watch_setup(struct io_bounce *bounce)
+{
+}
+
+static inline void io_bounce_watch_teardown(struct io_bounce *bounce)
+{
+}
+
+static inline void io_bounce_watch(struct io_bounce *bounce, struct device *dev,
+				   const struct io_buffer *buf)
+{
+}
+
+static inline unsigned int io_bounce_watch_scan(struct io_bounce *bounce)
+{
+	return 0;
+}
+
+static inline void io_bounce_watch_debugfs(struct dentry *root)
+{
+}
+#endif
 
 void io_bounce_debugfs_add(struct io_bounce *bounce);
 void io_bounce_debugfs_remove(struct io_bounce *bounce);

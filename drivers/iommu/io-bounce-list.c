@@ -238,6 +238,7 @@ static dma_addr_t map_list(struct io_bounce *bounce, struct device *dev,
 			   IO_BOUNCE_STEP_MAP, slot_class(&buf), dir, 1);
 	/* Where the first entry begins, as when it is unmapped. */
 	trace_bounce_map(dev, io_buffer_iova(&buf) + sg_dma_address(sg), &buf);
+	io_bounce_watch(bounce, dev, &buf);
 	return io_buffer_iova(&buf);
 }
 
@@ -396,6 +397,7 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 	state->addr = io_buffer_iova(&buf) + start;
 	state->__size |= DMA_IOVA_USE_BOUNCE;
 	trace_bounce_map(dev, state->addr, &buf);
+	io_bounce_watch(bounce, dev, &buf);
 	return unused;
 }
 

@@ -6,6 +6,8 @@
  * io-buffer-pool.h.
  */
 
+#define pr_fmt(fmt) "iommu: bounce: " fmt
+
 #include <linux/dma-mapping.h>
 #include <linux/iommu.h>
 #include <linux/iova.h>
@@ -324,6 +326,19 @@ static bool fits_region(const struct io_buffer_manager *mgr, unsigned int class)
 	       mgr->granule_shift + class <= mgr->region_shift;
 }
 
+/*
+ * Misses that more memory would avoid are for somebody to know of, once for each
+ * time that the budget is used up; see io_buffer_age_work().
+ */
+static void tell_used_up(struct io_buffer_manager *mgr, size_t want)
+{
+	if (mgr->told || want <= mgr->memory_max - READ_ONCE(mgr->memory))
+		return;
+	mgr->told = true;
+	pr_notice_ratelimited("group %d: no room for more in %zu KiB, mapping the ordinary way; iommu.bounce_memory= sets that\n",
+			      mgr->group, mgr->memory_max / SZ_1K);
+}
+
 static int grow_wanted(struct io_buffer_manager *mgr, unsigned int bit)
 {
 	struct io_buffer_pool *pool;
@@ -340,6 +355,8 @@ static int grow_wanted(struct io_buffer_manager *mgr, unsigned int bit)
 	/* Let those who have no use for their part of the budget share it. */
 	if (ret == -ENOSPC && io_buffer_reclaim(mgr, min_chunk_size(pool), true))
 		ret = grow_pool(mgr, pool);
+	if (ret == -ENOSPC)
+		tell_used_up(mgr, min_chunk_size(pool));
 	return ret;
 }
 

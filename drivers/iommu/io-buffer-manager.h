@@ -120,6 +120,7 @@ struct io_buffer_limits {
  *
  * @claims: besides, which regions are in use and which chunks a pool has
  * @lock: serialises changes
+ * @told: somebody was told that the budget is used up
  * @domain: where the buffers are mapped
  * @iovad: where the window is reserved
  * @memory_max: the budget: @memory may not exceed it
@@ -159,6 +160,7 @@ struct io_buffer_manager {
 	struct iova_domain *iovad;
 	size_t memory_max;
 	int group;
+	bool told;
 	struct list_head node;
 };
 

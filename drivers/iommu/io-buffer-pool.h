@@ -53,11 +53,26 @@ struct iommu_domain;
 /* In &io_buffer_chunk.granules: this granule stands for something. */
 #define IO_BUFFER_GRANULE_VALID	((phys_addr_t)1)
 
+#ifdef CONFIG_IOMMU_BOUNCE_WATCH
+/**
+ * struct io_buffer_life - since when a slot is in use, and for whom
+ * @since: in jiffies; 0: never mind
+ * @stack: who mapped, as stackdepot knows it
+ * @dev: the device's name, perhaps cut short: the device may be gone
+ */
+struct io_buffer_life {
+	unsigned long since;
+	u32 stack;
+	char dev[28];
+};
+#endif
+
 /**
  * struct io_buffer_slot - what a slot stands for while it is in use
  * @orig: physical address of the first byte, or %IO_BUFFER_LIST
  * @start: offset in the slot of the first byte, in bytes
  * @len: number of bytes from @start on; 0 while the slot is free
+ * @life: for io-bounce-watch.c
  *
  * Written by whoever was handed the slot. The pool stores it because it is
  * found by the same arithmetic as the slot, but never reads it.
@@ -66,6 +81,9 @@ struct io_buffer_slot {
 	phys_addr_t orig;
 	u32 start;
 	u32 len;
+#ifdef CONFIG_IOMMU_BOUNCE_WATCH
+	struct io_buffer_life life;
+#endif
 };
 
 /**

@@ -184,6 +184,8 @@ static void io_buffer_age_work(struct work_struct *work)
 	}
 	/* Whoever still wants more may ask again. */
 	WRITE_ONCE(mgr->wanted, 0);
+	if (mgr->memory <= mgr->memory_max / 2)
+		mgr->told = false;
 	if (mgr->nr_chunks)
 		io_buffer_reclaim_later(mgr);
 }

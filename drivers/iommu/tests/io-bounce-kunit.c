@@ -713,6 +713,35 @@ static void bounce_counters_add_up(struct kunit *test)
 			bytes);
 }
 
+static void bounce_reports_what_lives_long(struct kunit *test)
+{
+#ifdef CONFIG_IOMMU_BOUNCE_WATCH
+	struct bounce_test *t = test->priv;
+	struct io_buffer buf;
+	dma_addr_t addr;
+
+	addr = map(t, t->pages, 100, DMA_TO_DEVICE);
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	/* Nobody else is to look. */
+	io_bounce_watch_teardown(t->bounce);
+	KUNIT_EXPECT_EQ(test, io_bounce_watch_scan(t->bounce), 0);
+
+	/* As if it had been there for longer than anybody waits. */
+	KUNIT_ASSERT_TRUE(test, io_bounce_find(t->bounce, t->dev, addr, &buf));
+	KUNIT_EXPECT_STREQ(test, io_buffer_slot(&buf)->life.dev, dev_name(t->dev));
+	io_buffer_slot(&buf)->life.since -= 3600 * HZ;
+	KUNIT_EXPECT_EQ(test, io_bounce_watch_scan(t->bounce), 1);
+	KUNIT_EXPECT_EQ(test, io_bounce_watch_scan(t->bounce), 0);
+
+	/* What is unmapped is nobody's concern. */
+	io_buffer_slot(&buf)->life.since = jiffies - 3600 * HZ;
+	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_TO_DEVICE, 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_watch_scan(t->bounce), 0);
+#else
+	kunit_skip(test, "needs CONFIG_DMA_API_DEBUG");
+#endif
+}
+
 static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_first_map_misses),
 	KUNIT_CASE(bounce_idle_domain_is_small),
@@ -728,6 +757,7 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_iova),
 	KUNIT_CASE(bounce_iova_errors),
 	KUNIT_CASE(bounce_counters_add_up),
+	KUNIT_CASE(bounce_reports_what_lives_long),
 	KUNIT_CASE(bounce_must),
 	KUNIT_CASE(bounce_must_list),
 	KUNIT_CASE(bounce_wipes_for_the_untrusted),
