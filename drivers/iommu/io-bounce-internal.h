@@ -59,11 +59,11 @@ struct io_bounce_stats {
  * @mgr: where the buffers come from
  * @limit: the largest mapping that is bounced
  * @coherent: is the DMA of the devices served coherent with the CPU caches
+ * @wipe: a device is untrusted: a slot that it can read is zeroed when it is
+ *	given back, so that those not in use show nothing
  * @hint: what the IOMMU driver says; constant
  * @mode: off, auto or on; changes under the group's mutex, as does
  * @max: what the limit is said to be, in bytes; 0: it sets itself
- * @wipe: a device is untrusted: a slot that it can read is zeroed when it is
- *	given back, so that those not in use show nothing
  * @stats: counters; NULL until the first count has woken @work
  * @sample_at: in 64-bit jiffies: do not sample @high_water before
  * @early: what was counted while @stats was NULL, by &enum io_bounce_counter
@@ -76,10 +76,10 @@ struct io_bounce {
 	struct io_buffer_manager mgr;
 	struct io_bounce_limit limit;
 	bool coherent;
+	bool wipe;
 	u8 hint;
 	u8 mode;
 	u32 max;
-	bool wipe;
 	struct io_bounce_stats __percpu *stats;
 	u64 sample_at;
 	atomic_t early[IO_BOUNCE_NR_COUNTERS];
@@ -107,7 +107,7 @@ static __always_inline u64 device_dma_limit(struct device *dev)
 }
 
 void io_bounce_count_early(struct io_bounce *bounce,
-			    enum io_bounce_counter counter, u64 add);
+			   enum io_bounce_counter counter, u64 add);
 
 static inline void io_bounce_count(struct io_bounce *bounce,
 				   enum io_bounce_counter counter, u64 add)

@@ -113,8 +113,8 @@ struct io_buffer_limits {
  * @age_work: gives back what is idle
  *
  * Under @claims:
- * @memory: bytes held in chunks
  * @nr_chunks: chunks held
+ * @memory: bytes held in chunks
  * @grown: chunks added so far
  * @returned: chunks given back so far
  *
@@ -141,6 +141,7 @@ struct io_buffer_manager {
 	unsigned long asked;
 	bool stopped;
 	bool urgent;
+	bool told;
 	u8 keep;
 	u64 retry_at;
 	struct work_struct work;
@@ -150,8 +151,8 @@ struct io_buffer_manager {
 	struct delayed_work age_work;
 
 	spinlock_t claims;	/* for who cannot wait for the lock */
-	size_t memory;
 	unsigned int nr_chunks;
+	size_t memory;
 	unsigned long grown;
 	unsigned long returned;
 
@@ -160,7 +161,6 @@ struct io_buffer_manager {
 	struct iova_domain *iovad;
 	size_t memory_max;
 	int group;
-	bool told;
 	struct list_head node;
 };
 
