@@ -28,6 +28,10 @@ static unsigned int dma_bits = 28;
 module_param(dma_bits, uint, 0444);
 MODULE_PARM_DESC(dma_bits, "address bits of the device, as its dma_mask property says");
 
+static char *only = "";
+module_param(only, charp, 0444);
+MODULE_PARM_DESC(only, "run only tests whose names begin with this");
+
 #define EDU_DMA_SRC	0x80
 #define EDU_DMA_DST	0x88
 #define EDU_DMA_COUNT	0x90
@@ -464,6 +468,140 @@ static int iova_unused(struct edu *edu)
 	return 0;
 }
 
+/*
+ * Mapped and never synced, as a GPU driver does with the pages of an object:
+ * what the CPU writes after mapping the device must find, and what the device
+ * writes the CPU, by the memory alone. That is only so if it is not bounced.
+ */
+
+#define STAYS_AT	(3 * SZ_4K)
+#define STAYS_LEN	SZ_8K
+
+/* @at: where in the buffer the device's @addr is */
+static int take_turns(struct edu *edu, size_t at, dma_addr_t addr)
+{
+	int ret;
+
+	/* From the CPU to the device ... */
+	get_random_bytes(edu->buf + at + 100, 1000);
+	memcpy(edu->want + at + 100, edu->buf + at + 100, 1000);
+	ret = edu_expect(edu, addr + 50, edu->want + at + 50, 1100);
+	/* ... and back. */
+	ret = ret ?: edu_write(edu, addr + 2000, 700);
+	want_pattern(edu, at + 2000, 700);
+	ret = ret ?: check(edu);
+	/* What the CPU writes last, unmapping may not undo. */
+	memset(edu->buf + at + 2100, 0x3c, 500);
+	memset(edu->want + at + 2100, 0x3c, 500);
+	return ret;
+}
+
+static int never_synced_single(struct edu *edu, unsigned long attrs)
+{
+	enum dma_data_direction dir = DMA_BIDIRECTIONAL;
+	dma_addr_t addr;
+	int ret;
+
+	addr = dma_map_single_attrs(edu->dev, edu->buf + STAYS_AT, STAYS_LEN,
+				    dir, attrs);
+	if (dma_mapping_error(edu->dev, addr))
+		return fail(edu, "not mapped");
+	ret = take_turns(edu, STAYS_AT, addr);
+	dma_unmap_single_attrs(edu->dev, addr, STAYS_LEN, dir, attrs);
+	return ret ?: check(edu);
+}
+
+static int never_synced_page(struct edu *edu)
+{
+	enum dma_data_direction dir = DMA_BIDIRECTIONAL;
+	dma_addr_t addr;
+	int ret;
+
+	addr = dma_map_page_attrs(edu->dev, virt_to_page(edu->buf), 0, SZ_4K,
+				  dir, DMA_ATTR_SKIP_CPU_SYNC);
+	if (dma_mapping_error(edu->dev, addr))
+		return fail(edu, "not mapped");
+	ret = take_turns(edu, 0, addr);
+	dma_unmap_page_attrs(edu->dev, addr, SZ_4K, dir,
+			     DMA_ATTR_SKIP_CPU_SYNC);
+	return ret ?: check(edu);
+}
+
+static int never_synced_skip(struct edu *edu)
+{
+	return never_synced_single(edu, DMA_ATTR_SKIP_CPU_SYNC);
+}
+
+static int never_synced_stays(struct edu *edu)
+{
+	return never_synced_single(edu, DMA_ATTR_LONG_LIVED);
+}
+
+/* The pages of an object, in no order */
+static int never_synced_list(struct edu *edu, unsigned long attrs,
+			     unsigned long unmap_attrs)
+{
+	static const u8 pages[] = { 9, 2, 30, 3 };
+	enum dma_data_direction dir = DMA_BIDIRECTIONAL;
+	struct scatterlist sgl[ARRAY_SIZE(pages)], *sg;
+	size_t pos = 0;
+	int i, n, ret = 0;
+
+	sg_init_table(sgl, ARRAY_SIZE(sgl));
+	for_each_sg(sgl, sg, ARRAY_SIZE(sgl), i)
+		sg_set_page(sg, virt_to_page(edu->buf + pages[i] * SZ_4K),
+			    SZ_4K, 0);
+	n = dma_map_sg_attrs(edu->dev, sgl, ARRAY_SIZE(sgl), dir, attrs);
+	if (!n)
+		return fail(edu, "not mapped");
+	/* The last page of each segment, whatever the list's layout became */
+	for_each_sg(sgl, sg, n, i) {
+		pos += sg_dma_len(sg);
+		ret = ret ?: take_turns(edu, pages[pos / SZ_4K - 1] * SZ_4K,
+					sg_dma_address(sg) + sg_dma_len(sg) -
+					SZ_4K);
+	}
+	dma_unmap_sg_attrs(edu->dev, sgl, ARRAY_SIZE(sgl), dir, unmap_attrs);
+	return ret ?: check(edu);
+}
+
+/*
+ * With the attributes of i915, which unmaps with none. It also says that it needs
+ * no kernel mapping, but only when mapping, which DMA_API_DEBUG does not like.
+ */
+static int never_synced_list_skip(struct edu *edu)
+{
+	return never_synced_list(edu, DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_NO_WARN,
+				 0);
+}
+
+static int never_synced_list_stays(struct edu *edu)
+{
+	return never_synced_list(edu, DMA_ATTR_LONG_LIVED, DMA_ATTR_LONG_LIVED);
+}
+
+static int never_synced_iova(struct edu *edu)
+{
+	enum dma_data_direction dir = DMA_BIDIRECTIONAL;
+	struct dma_iova_state state;
+	int ret;
+
+	if (!dma_iova_try_alloc(edu->dev, &state, 0, STAYS_LEN))
+		return skip(edu, "no DMA IOVA API for this device");
+	ret = dma_iova_link(edu->dev, &state,
+			    virt_to_phys(edu->buf + STAYS_AT), 0, STAYS_LEN,
+			    dir, DMA_ATTR_LONG_LIVED);
+	if (ret) {
+		dma_iova_free(edu->dev, &state);
+		return fail(edu, "cannot link");
+	}
+	ret = dma_iova_sync(edu->dev, &state, 0, STAYS_LEN);
+	if (!ret)
+		ret = take_turns(edu, STAYS_AT, state.addr);
+	dma_iova_destroy(edu->dev, &state, STAYS_LEN, dir, DMA_ATTR_LONG_LIVED);
+	return ret ?: check(edu);
+}
+
 /* Contexts */
 
 static int from_atomic_context(struct edu *edu)
@@ -580,6 +718,12 @@ static const struct edu_test tests[] = {
 	{ "DMA IOVA API to device", iova_to_device },
 	{ "DMA IOVA API from device", iova_from_device },
 	{ "DMA IOVA API, space not used", iova_unused },
+	{ "maps, never syncs: single", never_synced_skip },
+	{ "maps, never syncs: page", never_synced_page },
+	{ "maps, never syncs: list, as i915", never_synced_list_skip },
+	{ "maps, never syncs: long-lived, single", never_synced_stays },
+	{ "maps, never syncs: long-lived, list", never_synced_list_stays },
+	{ "maps, never syncs: long-lived, DMA IOVA API", never_synced_iova },
 	{ "mapped and unmapped in atomic context", from_atomic_context },
 	{ "unmap on another CPU", unmap_on_another_cpu },
 	{ "many mappings in flight", many_in_flight },
@@ -614,10 +758,13 @@ static void run_all(struct edu *edu)
 		domain && iommu_is_dma_domain(domain) ? "translated" :
 							"not translated");
 	pr_info("KTAP version 1\n");
-	pr_info("1..%zu\n", ARRAY_SIZE(rounds) * ARRAY_SIZE(tests));
+	if (!*only)
+		pr_info("1..%zu\n", ARRAY_SIZE(rounds) * ARRAY_SIZE(tests));
 	for (round = 0; round < ARRAY_SIZE(rounds); round++)
 		for (i = 0; i < ARRAY_SIZE(tests); i++)
-			failed += !run_one(edu, ++nr, rounds[round], &tests[i]);
+			if (str_has_prefix(tests[i].name, only) || !*only)
+				failed += !run_one(edu, ++nr, rounds[round],
+						   &tests[i]);
 	pr_info("# edu: %u passed, %u failed\n", nr - failed, failed);
 }
 
