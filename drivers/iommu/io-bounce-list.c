@@ -141,8 +141,8 @@ static bool list_allowed(struct io_bounce *bounce, struct device *dev,
  * @sg: the list, as the caller gave it
  * @nents: entries in it
  *
- * Of an untrusted device all lists are said to need it, also those that share
- * their granules with nothing: they are mapped like those of other devices.
+ * Such a list of an untrusted device shares its granules with nothing: it is
+ * mapped like those of other devices.
  *
  * Return: true if it need not be bounced after all.
  */
