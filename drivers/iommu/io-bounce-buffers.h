@@ -70,8 +70,6 @@ bool __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 				 enum dma_data_direction dir);
 
 bool __io_bounce_serves(const struct io_bounce *bounce);
-bool __io_bounce_fills_sg(const struct io_bounce *bounce,
-			  struct scatterlist *sg, int nents);
 bool __io_bounce_takes_sg(struct io_bounce *bounce, struct device *dev,
 			  struct scatterlist *sg, int nents,
 			  enum dma_data_direction dir, unsigned long attrs);
@@ -189,12 +187,6 @@ __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 }
 
 static inline bool __io_bounce_serves(const struct io_bounce *bounce)
-{
-	return false;
-}
-
-static inline bool __io_bounce_fills_sg(const struct io_bounce *bounce,
-					struct scatterlist *sg, int nents)
 {
 	return false;
 }
@@ -322,13 +314,6 @@ io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 static inline bool io_bounce_serves(const struct io_bounce *bounce)
 {
 	return bounce && __io_bounce_serves(bounce);
-}
-
-/* Need a list not be bounced, because nothing else lies in its granules? */
-static inline bool io_bounce_fills_sg(const struct io_bounce *bounce,
-				      struct scatterlist *sg, int nents)
-{
-	return bounce && __io_bounce_fills_sg(bounce, sg, nents);
 }
 
 /* May a list that must be bounced be laid out for a single bounce buffer? */

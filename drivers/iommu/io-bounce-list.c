@@ -109,6 +109,20 @@ static size_t entry_len(struct scatterlist *s)
 	return sg_dma_len(s);
 }
 
+/* A list that shares its granules with nothing need not be bounced. */
+static bool fills_granules(const struct io_bounce *bounce,
+			   struct scatterlist *sg, int nents)
+{
+	size_t mask = (1UL << bounce->mgr.granule_shift) - 1;
+	struct scatterlist *s;
+	int i;
+
+	for_each_sg(sg, s, nents, i)
+		if ((entry_phys(s) | entry_len(s)) & mask)
+			return false;
+	return true;
+}
+
 /* Is all of the list normal memory, and small enough? */
 static bool list_allowed(struct io_bounce *bounce, struct device *dev,
 			 struct scatterlist *sg, int nents,
@@ -133,30 +147,6 @@ static bool list_allowed(struct io_bounce *bounce, struct device *dev,
 	}
 	return io_bounce_allowed(bounce, dev, total, pieces, dir,
 				 attrs | (must ? IO_BOUNCE_MUST : 0));
-}
-
-/**
- * __io_bounce_fills_sg - does a list fill all of its granules
- * @bounce: the bounce buffers of the domain
- * @sg: the list, as the caller gave it
- * @nents: entries in it
- *
- * Such a list of an untrusted device shares its granules with nothing: it is
- * mapped like those of other devices.
- *
- * Return: true if it need not be bounced after all.
- */
-bool __io_bounce_fills_sg(const struct io_bounce *bounce,
-			  struct scatterlist *sg, int nents)
-{
-	size_t mask = (1UL << bounce->mgr.granule_shift) - 1;
-	struct scatterlist *s;
-	int i;
-
-	for_each_sg(sg, s, nents, i)
-		if ((s->offset | s->length) & mask)
-			return false;
-	return __io_bounce_serves(bounce);
 }
 
 /**
@@ -264,6 +254,9 @@ dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 {
 	dma_addr_t addr = DMA_MAPPING_ERROR;
 
+	/* Of an untrusted device all lists are said to need it. */
+	if (unlikely(must) && fills_granules(bounce, sg, nents))
+		must = false;
 	if (list_allowed(bounce, dev, sg, nents, dir, attrs, must))
 		addr = map_list(bounce, dev, sg, nents, iova_len, dir, must);
 	if (unlikely(must))
