@@ -155,6 +155,7 @@ static __always_inline void put_slot(const struct io_bounce *bounce,
 	trace_bounce_unmap(dev, addr, buf);
 	if (unlikely(READ_ONCE(bounce->wipe)))
 		io_bounce_wipe(bounce, buf);
+	io_bounce_watch_end(buf);
 	io_buffer_slot(buf)->len = 0;
 	io_buffer_pool_put(buf);
 }

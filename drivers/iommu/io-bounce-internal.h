@@ -219,6 +219,13 @@ void io_bounce_watch_setup(struct io_bounce *bounce);
 void io_bounce_watch_teardown(struct io_bounce *bounce);
 void io_bounce_watch(struct io_bounce *bounce, struct device *dev,
 		     const struct io_buffer *buf);
+
+/* The next owner is not to be taken for this one. */
+static inline void io_bounce_watch_end(const struct io_buffer *buf)
+{
+	WRITE_ONCE(io_buffer_slot(buf)->life.since, 0);
+}
+
 unsigned int io_bounce_watch_scan(struct io_bounce *bounce);
 void io_bounce_watch_debugfs(struct dentry *root);
 #else
@@ -232,6 +239,10 @@ static inline void io_bounce_watch_teardown(struct io_bounce *bounce)
 
 static inline void io_bounce_watch(struct io_bounce *bounce, struct device *dev,
 				   const struct io_buffer *buf)
+{
+}
+
+static inline void io_bounce_watch_end(const struct io_buffer *buf)
 {
 }
 

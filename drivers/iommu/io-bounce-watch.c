@@ -38,7 +38,8 @@ static void report(const struct io_buffer *buf)
 	const struct io_buffer_life *life = &slot->life;
 
 	/* Another mapping from the same place, or no memory to remember it. */
-	if (xa_insert(&reported, life->stack, xa_mk_value(1), GFP_KERNEL))
+	if (xa_insert(&reported, life->stack, xa_mk_value(1),
+		      GFP_NOIO | __GFP_NOWARN))
 		return;
 	pr_notice("%.*s: %u bytes at %pad have been bounced for more than %u s; DMA_ATTR_LONG_LIVED may be missing where they were mapped:\n",
 		  (int)sizeof(life->dev), life->dev, slot->len, &addr,
@@ -81,9 +82,10 @@ unsigned int io_bounce_watch_scan(struct io_bounce *bounce)
 	unsigned int perm, class, i, old = 0;
 	unsigned long born_before;
 
-	born_before = jiffies - READ_ONCE(report_after_s) * (unsigned long)HZ;
+	born_before = jiffies - min_t(u64, (u64)READ_ONCE(report_after_s) * HZ,
+				      MAX_JIFFY_OFFSET);
 
-	/* No chunk goes meanwhile. */
+	/* No chunk goes meanwhile. Growing waits: no I/O in here. */
 	guard(mutex)(&mgr->lock);
 	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
 		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {

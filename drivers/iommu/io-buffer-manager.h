@@ -93,6 +93,7 @@ struct io_buffer_limits {
  * @last: last IOVA of the window; beyond all addresses until it is reserved
  * @region_shift: log2 of the bytes in a region
  * @granule_shift: log2 of the bytes in the domain's smallest page
+ * @nr_regions: entries in @regions
  *
  * Also read there, under RCU, and changed under @lock:
  * @regions: the chunk in each region, or NULL; NULL while there are no chunks
@@ -109,7 +110,6 @@ struct io_buffer_limits {
  *
  * Under @lock:
  * @limits: of the device that missed first
- * @nr_regions: entries in @regions
  * @age_work: gives back what is idle
  *
  * Under @claims:
@@ -133,6 +133,7 @@ struct io_buffer_manager {
 	u64 last;
 	u8 region_shift;
 	u8 granule_shift;
+	unsigned int nr_regions;
 	struct io_buffer_chunk **regions;
 	struct io_buffer_pool __rcu *pools[IO_BUFFER_NR_PERMS]
 					  [IO_BUFFER_NR_CLASSES];
@@ -147,7 +148,6 @@ struct io_buffer_manager {
 	struct work_struct work;
 
 	struct io_buffer_limits limits;
-	unsigned int nr_regions;
 	struct delayed_work age_work;
 
 	spinlock_t claims;	/* for who cannot wait for the lock */

@@ -566,6 +566,24 @@ static void bounce_must(struct kunit *test)
 			DMA_MAPPING_ERROR);
 }
 
+/* A list of two pages of which dma-iommu says that it must be bounced */
+static dma_addr_t map_two(struct bounce_test *t, struct scatterlist *sg)
+{
+	size_t len = lay_out(sg, 2);
+	dma_addr_t addr;
+	int tries;
+
+	for (tries = 0; tries < 2; tries++) {
+		addr = __io_bounce_map_sg(t->bounce, t->dev, sg, 2, len,
+					  DMA_TO_DEVICE, 0, true);
+		if (addr != DMA_MAPPING_ERROR)
+			break;
+		settle(t);
+	}
+	sg_dma_address(&sg[0]) = addr;
+	return addr;
+}
+
 /* Which lists that must be bounced go into one slot */
 static void bounce_must_list(struct kunit *test)
 {
@@ -578,8 +596,21 @@ static void bounce_must_list(struct kunit *test)
 	/* They share their pages with nothing: it is whether it pays. */
 	KUNIT_EXPECT_TRUE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
 						     DMA_TO_DEVICE, 0));
-	/* They do not. */
-	sg[1].length--;
+	KUNIT_EXPECT_NE(test, map_two(t, sg), DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_TRUE(test, __io_bounce_unmap_sg(t->bounce, t->dev, sg));
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_MUST_HITS), 0);
+	io_bounce_follow(t->bounce, BOUNCE_ON, 1);
+	sg_set_buf(&sg[0], t->pages, SZ_4K);
+	sg_set_buf(&sg[1], t->pages + SZ_8K, SZ_4K);
+	KUNIT_EXPECT_EQ(test, map_two(t, sg), DMA_MAPPING_ERROR);
+	/* They do not: whether it pays is not asked. */
+	sg_set_buf(&sg[0], t->pages, SZ_4K);
+	sg_set_buf(&sg[1], t->pages + SZ_8K, SZ_4K - 1);
+	KUNIT_EXPECT_NE(test, map_two(t, sg), DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_TRUE(test, __io_bounce_unmap_sg(t->bounce, t->dev, sg));
+	KUNIT_EXPECT_GT(test, io_bounce_counted(t->bounce, IO_BOUNCE_MUST_HITS), 0);
+	sg_set_buf(&sg[0], t->pages, SZ_4K);
+	sg_set_buf(&sg[1], t->pages + SZ_8K, SZ_4K - 1);
 	KUNIT_EXPECT_TRUE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
 						     DMA_TO_DEVICE, 0));
 	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
@@ -740,6 +771,10 @@ static void bounce_reports_what_lives_long(struct kunit *test)
 	io_buffer_slot(&buf)->life.since = jiffies - 3600 * HZ;
 	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_TO_DEVICE, 0);
 	KUNIT_EXPECT_EQ(test, io_bounce_watch_scan(t->bounce), 0);
+	/* Nor is the next owner taken for this one, before it has said who it is. */
+	io_buffer_slot(&buf)->len = 1;
+	KUNIT_EXPECT_EQ(test, io_bounce_watch_scan(t->bounce), 0);
+	io_buffer_slot(&buf)->len = 0;
 #else
 	kunit_skip(test, "needs CONFIG_DMA_API_DEBUG");
 #endif
