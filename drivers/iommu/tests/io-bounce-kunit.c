@@ -230,8 +230,8 @@ static void create_domain(struct kunit *test, struct bounce_test *t)
 	t->fake = fake_domain_create(test);
 	t->bounce = kunit_kzalloc(test, sizeof(*t->bounce), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, t->bounce);
-	io_bounce_setup(t->bounce, true, &t->fake->domain, &t->fake->iovad,
-			SZ_16M);
+	io_bounce_setup(t->bounce, dev_is_dma_coherent(t->dev),
+			&t->fake->domain, &t->fake->iovad, SZ_16M);
 	io_bounce_follow(t->bounce, BOUNCE_ON, LIMIT);
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, destroy_domain, t),
 			0);
