@@ -69,7 +69,8 @@ bool __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 				 dma_addr_t addr, size_t size,
 				 enum dma_data_direction dir);
 
-bool __io_bounce_serves(const struct io_bounce *bounce);
+bool __io_bounce_serves(const struct io_bounce *bounce, struct device *dev,
+			size_t size);
 bool __io_bounce_takes_sg(struct io_bounce *bounce, struct device *dev,
 			  struct scatterlist *sg, int nents,
 			  enum dma_data_direction dir, unsigned long attrs);
@@ -186,7 +187,8 @@ __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 	return false;
 }
 
-static inline bool __io_bounce_serves(const struct io_bounce *bounce)
+static inline bool __io_bounce_serves(const struct io_bounce *bounce,
+				      struct device *dev, size_t size)
 {
 	return false;
 }
@@ -311,9 +313,10 @@ io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 }
 
 /* Do they take what must be bounced? */
-static inline bool io_bounce_serves(const struct io_bounce *bounce)
+static inline bool io_bounce_serves(const struct io_bounce *bounce,
+				    struct device *dev, size_t size)
 {
-	return bounce && __io_bounce_serves(bounce);
+	return bounce && __io_bounce_serves(bounce, dev, size);
 }
 
 /* May a list that must be bounced be laid out for a single bounce buffer? */

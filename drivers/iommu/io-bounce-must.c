@@ -19,18 +19,17 @@
  * @dev: a device of it
  *
  * Where there is no SWIOTLB, a miss is an error: have some memory before the
- * first mapping, and keep it.
+ * first mapping, and keep it. Of devices that are only not coherent, none must be
+ * bounced there: kmalloc() then keeps its buffers in cache lines of their own.
  *
  * Context: may sleep.
  */
 void io_bounce_reserve(struct io_bounce *bounce, struct device *dev)
 {
-	bool must = READ_ONCE(bounce->wipe) ||
-		    (IS_ENABLED(CONFIG_DMA_BOUNCE_UNALIGNED_KMALLOC) &&
-		     !bounce->coherent);
 	struct io_buffer_limits limits;
 
-	if (!must || bounce->mode == BOUNCE_OFF || is_swiotlb_active(dev))
+	if (!READ_ONCE(bounce->wipe) || bounce->mode == BOUNCE_OFF ||
+	    is_swiotlb_active(dev))
 		return;
 	limits = io_bounce_limits(bounce, dev);
 	io_buffer_reserve(&bounce->mgr, &limits);
@@ -54,7 +53,8 @@ void io_bounce_prepare_must(struct io_bounce *bounce, struct device *dev)
  * @ref: the domain's reference
  * @dev: the device
  *
- * If that is the first untrusted one, what the others used is not wiped: get rid
+ * One that does not get on with bounce buffers switches them off, for good. If it
+ * is the first untrusted one, what the others used is not wiped: get rid
  * of it. The chunks in use at that very moment stay until they are idle.
  *
  * Context: may sleep; serialised per domain by the group's mutex.
@@ -63,7 +63,15 @@ void io_bounce_add_device(struct io_bounce_ref *ref, struct device *dev)
 {
 	struct io_bounce *bounce = ref->bounce;
 
-	if (!bounce || bounce->wipe || !dev_is_untrusted(dev))
+	if (!bounce)
+		return;
+	if (io_bounce_hint(dev) == IOMMU_BOUNCE_NEVER &&
+	    bounce->hint != IOMMU_BOUNCE_NEVER) {
+		bounce->hint = IOMMU_BOUNCE_NEVER;
+		io_bounce_follow(bounce, BOUNCE_OFF, bounce->max);
+		io_buffer_drop(&bounce->mgr);
+	}
+	if (bounce->wipe || !dev_is_untrusted(dev))
 		return;
 	WRITE_ONCE(bounce->wipe, true);
 	io_buffer_drop(&bounce->mgr);
@@ -95,12 +103,22 @@ void io_bounce_wipe(const struct io_bounce *bounce, const struct io_buffer *buf)
 /**
  * __io_bounce_serves - do the bounce buffers take what must be bounced
  * @bounce: the bounce buffers of the domain
+ * @dev: a device of it
+ * @size: bytes to be mapped
  *
- * Return: false while they are switched off.
+ * Return: false while they are switched off, and for what no slot is ever right.
  */
-bool __io_bounce_serves(const struct io_bounce *bounce)
+bool __io_bounce_serves(const struct io_bounce *bounce, struct device *dev,
+			size_t size)
 {
-	return READ_ONCE(bounce->mode) != BOUNCE_OFF;
+	const struct io_buffer_manager *mgr = &bounce->mgr;
+
+	/* It may begin anywhere in a granule. */
+	return io_bounce_possible(bounce, dev, 0) &&
+	       io_buffer_reachable(mgr, device_dma_limit(dev)) &&
+	       size <= min_t(size_t, IO_BUFFER_MAX_SLOT,
+			     1UL << mgr->region_shift) -
+		       (1UL << mgr->granule_shift);
 }
 
 /* A larger slot is better than none. */
@@ -137,7 +155,8 @@ bool io_bounce_get_must(struct io_bounce *bounce, struct device *dev,
 	if (get_any(bounce, dev, size, dir, hit, buf))
 		return true;
 	/* Where SWIOTLB would help, this does not. */
-	if (io_buffer_grow_now(&bounce->mgr, io_bounce_perm(dir), size) &&
+	if (io_buffer_grow_now(&bounce->mgr, io_bounce_perm(dir), size,
+			       device_dma_limit(dev)) &&
 	    get_any(bounce, dev, size, dir, hit, buf))
 		return true;
 	return io_bounce_get(bounce, dev, size, dir, hit, buf);

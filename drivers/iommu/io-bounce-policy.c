@@ -201,6 +201,8 @@ void io_bounce_follow(struct io_bounce *bounce, enum bounce_mode mode,
 {
 	struct io_bounce_limit *limit = &bounce->limit;
 
+	if (bounce->hint == IOMMU_BOUNCE_NEVER)
+		mode = BOUNCE_OFF;
 	WRITE_ONCE(bounce->mode, mode);
 	bounce->max = max;
 	if (mode == BOUNCE_OFF)

@@ -73,7 +73,7 @@ int io_bounce_show(const struct io_bounce *bounce, enum io_bounce_knob knob,
 int io_bounce_store(struct io_bounce *bounce, struct device *dev,
 		    enum io_bounce_knob knob, int value)
 {
-	if (!bounce)
+	if (!bounce || bounce->hint == IOMMU_BOUNCE_NEVER)
 		return -EOPNOTSUPP;
 
 	if (knob == IO_BOUNCE_MODE)

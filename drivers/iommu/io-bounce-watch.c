@@ -31,18 +31,15 @@ static u32 report_after_s = 300;
 /* Stacks that were reported */
 static DEFINE_XARRAY(reported);
 
-static void report(const struct io_buffer *buf)
+static void report(dma_addr_t addr, unsigned int len,
+		   const struct io_buffer_life *life)
 {
-	const struct io_buffer_slot *slot = io_buffer_slot(buf);
-	dma_addr_t addr = io_buffer_iova(buf) + slot->start;
-	const struct io_buffer_life *life = &slot->life;
-
 	/* Another mapping from the same place, or no memory to remember it. */
 	if (xa_insert(&reported, life->stack, xa_mk_value(1),
 		      GFP_NOIO | __GFP_NOWARN))
 		return;
 	pr_notice("%.*s: %u bytes at %pad have been bounced for more than %u s; DMA_ATTR_LONG_LIVED may be missing where they were mapped:\n",
-		  (int)sizeof(life->dev), life->dev, slot->len, &addr,
+		  (int)sizeof(life->dev), life->dev, len, &addr,
 		  READ_ONCE(report_after_s));
 	if (life->stack)
 		stack_depot_print(life->stack);
@@ -57,13 +54,21 @@ static unsigned int scan_chunk(struct io_buffer_chunk *chunk,
 
 	for (; buf.nr < chunk->size >> chunk->slot_shift; buf.nr++) {
 		struct io_buffer_slot *slot = io_buffer_slot(&buf);
-		unsigned long since = READ_ONCE(slot->life.since);
+		unsigned int len = READ_ONCE(slot->len);
+		unsigned long since;
+		struct io_buffer_life life;
+		dma_addr_t addr;
 
-		if (!READ_ONCE(slot->len) || !since ||
-		    !time_before(since, born_before))
+		/* Pairs with io_bounce_watch() */
+		since = smp_load_acquire(&slot->life.since);
+		if (!len || !since || !time_before(since, born_before))
 			continue;
-		WRITE_ONCE(slot->life.since, 0);
-		report(&buf);
+		life = slot->life;
+		addr = io_buffer_iova(&buf) + READ_ONCE(slot->start);
+		/* All of that is of one owner if it still is the same. */
+		if (cmpxchg(&slot->life.since, since, 0) != since)
+			continue;
+		report(addr, len, &life);
 		old++;
 	}
 	return old;
@@ -136,7 +141,8 @@ void io_bounce_watch(struct io_bounce *bounce, struct device *dev,
 	/* But for the function of ours that called this */
 	depth = stack_trace_save(stack, ARRAY_SIZE(stack), 1);
 	life->stack = stack_depot_save(stack, depth, GFP_NOWAIT | __GFP_NOWARN);
-	WRITE_ONCE(life->since, jiffies ?: 1);
+	/* Pairs with scan_chunk() */
+	smp_store_release(&life->since, jiffies ?: 1);
 	if (!delayed_work_pending(&bounce->watch))
 		queue_delayed_work(system_freezable_wq, &bounce->watch,
 				   WATCH_PERIOD);

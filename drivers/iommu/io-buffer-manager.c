@@ -12,6 +12,7 @@
 #include <linux/iommu.h>
 #include <linux/iova.h>
 #include <linux/jiffies.h>
+#include <linux/ratelimit.h>
 #include <linux/slab.h>
 #include <trace/events/iommu_bounce.h>
 
@@ -33,9 +34,6 @@
 
 /* Regions get smaller, down to one chunk, to have at least this many. */
 #define WINDOW_MIN_REGIONS	128
-
-/* What a reserve is made of, besides slots of a granule */
-#define RESERVE_SLOT		SZ_64K
 
 /*
  * Growing must neither wait for I/O, which may be the I/O that waits for a
@@ -86,7 +84,9 @@ static size_t window_size(const struct io_buffer_manager *mgr, u64 limit)
 
 	share = (limit - start) / WINDOW_SHARE + 1;
 	want = min_t(u64, (u64)mgr->memory_max * WINDOW_PER_BUDGET, WINDOW_MAX);
-	want = min(share, max_t(u64, want, WINDOW_MIN));
+	/* All of a budget must fit, however large it is. */
+	want = max3(want, (u64)mgr->memory_max, (u64)WINDOW_MIN);
+	want = min(share, roundup_pow_of_two(want));
 	return rounddown_pow_of_two(want);
 }
 
@@ -308,6 +308,21 @@ static int add_chunk(struct io_buffer_manager *mgr, struct io_buffer_pool *pool,
 	return -ENOMEM;
 }
 
+/*
+ * What to make of a chunk for somebody who cannot wait: the least, for it has to be
+ * zeroed. But a region holds one chunk, however small: with half of them taken,
+ * the others are to be enough for the rest of the budget.
+ */
+static size_t chunk_size_now(const struct io_buffer_manager *mgr,
+			     const struct io_buffer_pool *pool)
+{
+	size_t min = min_chunk_size(pool);
+
+	if (READ_ONCE(mgr->nr_chunks) < mgr->nr_regions / 2)
+		return min;
+	return next_chunk_size(mgr, pool, min);
+}
+
 static int grow_pool(struct io_buffer_manager *mgr, struct io_buffer_pool *pool)
 {
 	size_t size = next_chunk_size(mgr, pool, min_chunk_size(pool));
@@ -327,16 +342,25 @@ static bool fits_region(const struct io_buffer_manager *mgr, unsigned int class)
 }
 
 /*
- * Misses that more memory would avoid are for somebody to know of, once for each
- * time that the budget is used up; see io_buffer_age_work().
+ * Misses that more memory or address space would avoid are for somebody to know of,
+ * once for each time that it is used up; see io_buffer_age_work().
  */
 static void tell_used_up(struct io_buffer_manager *mgr, size_t want)
 {
-	if (mgr->told || want <= mgr->memory_max - READ_ONCE(mgr->memory))
+	static DEFINE_RATELIMIT_STATE(limit, DEFAULT_RATELIMIT_INTERVAL,
+				      DEFAULT_RATELIMIT_BURST);
+
+	/* What was not said is said the next time. */
+	if (mgr->told || !__ratelimit(&limit))
 		return;
 	mgr->told = true;
-	pr_notice_ratelimited("group %d: no room for more in %zu KiB, mapping the ordinary way; iommu.bounce_memory= sets that\n",
-			      mgr->group, mgr->memory_max / SZ_1K);
+	if (want > mgr->memory_max - READ_ONCE(mgr->memory))
+		pr_notice("group %d: no room for more in %zu KiB, what finds no slot goes another way; iommu.bounce_memory= sets that\n",
+			  mgr->group, mgr->memory_max / SZ_1K);
+	else
+		pr_notice("group %d: no room for more in %zu KiB of I/O addresses, %zu KiB of memory are in use; what finds no slot goes another way\n",
+			  mgr->group, mgr->size / SZ_1K,
+			  READ_ONCE(mgr->memory) / SZ_1K);
 }
 
 static int grow_wanted(struct io_buffer_manager *mgr, unsigned int bit)
@@ -404,34 +428,48 @@ static void io_buffer_work(struct work_struct *work)
 	}
 }
 
+/* The pools of the reserve that have nothing yet */
+static void want_reserve(struct io_buffer_manager *mgr)
+{
+	unsigned int perm, class;
+
+	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
+		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
+			const struct io_buffer_pool *pool;
+
+			pool = io_buffer_locked_pool(mgr, perm, class);
+			if (io_buffer_kept(mgr, class) &&
+			    (!pool || !pool->nr_chunks))
+				set_bit(wanted_bit(perm, class), &mgr->wanted);
+		}
+	}
+}
+
 /**
  * io_buffer_reserve - see to it that there always are some slots
  * @mgr: the manager of the domain
  * @limits: of a device
  *
- * For those who have no other way if they get none. The worker makes a chunk of
- * the smallest slots and one of larger ones, for each permission; from then on
- * io_buffer_grow_now() helps.
+ * For those who have no other way if they get none. There is a chunk of the
+ * smallest slots and one of larger ones, for each permission, when this returns,
+ * unless memory is short; from then on io_buffer_grow_now() helps.
  *
  * Context: may sleep.
  */
 void io_buffer_reserve(struct io_buffer_manager *mgr,
 		       const struct io_buffer_limits *limits)
 {
-	unsigned int class = io_buffer_class(mgr, RESERVE_SLOT), perm;
-
 	/* Whoever gives chunks back sees it the next time. */
-	scoped_guard(mutex, &mgr->lock)
+	scoped_guard(mutex, &mgr->lock) {
 		WRITE_ONCE(mgr->keep, 1);
+		want_reserve(mgr);
+	}
 	if (!test_and_set_bit(0, &mgr->asked))
 		mgr->limits = *limits;
 	else if (!READ_ONCE(mgr->size))
 		return;		/* as in io_buffer_want() */
-	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
-		set_bit(wanted_bit(perm, 0), &mgr->wanted);
-		set_bit(wanted_bit(perm, class), &mgr->wanted);
-	}
 	queue_work(system_dfl_wq, &mgr->work);
+	flush_work(&mgr->work);
 }
 
 /**
@@ -455,27 +493,34 @@ void io_buffer_drop(struct io_buffer_manager *mgr)
  * @mgr: the manager of the domain
  * @perm: as for the io_buffer_get() that missed
  * @size: as for the io_buffer_get() that missed
+ * @dma_limit: as for the io_buffer_get() that missed
  *
  * Only where io_buffer_reserve() was called before. The chunk is a small one, for
- * it is zeroed and mapped by the caller.
+ * it is zeroed and mapped by the caller; the worker, which has time, adds a larger
+ * one.
  *
  * Context: any but NMI.
  * Return: true if there are more slots of that size.
  */
 bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
-			size_t size)
+			size_t size, u64 dma_limit)
 {
 	unsigned int class = io_buffer_class(mgr, size);
 	struct io_buffer_pool *pool;
+	size_t bytes;
 
-	/* Pairs with reserve_window() */
-	if (!READ_ONCE(mgr->keep) || !smp_load_acquire(&mgr->size) ||
-	    !fits_region(mgr, class))
+	if (!READ_ONCE(mgr->keep) ||
+	    !io_buffer_reachable(mgr, dma_limit) || !fits_region(mgr, class))
 		return false;
 	/* A pool that falls idle may go at any time. */
 	guard(rcu)();
 	pool = get_pool(mgr, perm, class, GROW_NOW_GFP);
-	return pool && !add_chunk(mgr, pool, min_chunk_size(pool), GROW_NOW_GFP);
+	bytes = pool ? chunk_size_now(mgr, pool) : 0;
+	if (!bytes || add_chunk(mgr, pool, bytes, GROW_NOW_GFP))
+		return false;
+	if (!test_and_set_bit(wanted_bit(perm, class), &mgr->wanted))
+		queue_work(system_dfl_wq, &mgr->work);
+	return true;
 }
 
 /**

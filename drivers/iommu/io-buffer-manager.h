@@ -59,6 +59,9 @@ enum io_buffer_perm {
 /* Slots of 4K to 1M where the granule is 4K; fewer where it is larger. */
 #define IO_BUFFER_NR_CLASSES	9
 
+/* What a reserve is made of, besides slots of a granule */
+#define IO_BUFFER_RESERVE_SLOT	SZ_64K
+
 /* Why a buffer could not be had. */
 enum io_buffer_miss {
 	IO_BUFFER_MISS_COLD,	/* nothing of this class and permission yet */
@@ -103,7 +106,7 @@ struct io_buffer_limits {
  * @wanted: bit (permission * IO_BUFFER_NR_CLASSES + class): grow that pool
  * @asked: bit 0: @limits is being or has been set
  * @urgent: give back what is not in use, idle or not
- * @keep: 1: the last chunk of a pool stays, idle or not
+ * @keep: 1: the last chunk of a pool of the reserve stays, idle or not
  * @stopped: no growing: the device cannot address a window of a useful size
  * @retry_at: in 64-bit jiffies: memory was short, do not try again before
  * @work: makes what is wanted grow
@@ -179,7 +182,7 @@ void io_buffer_reserve(struct io_buffer_manager *mgr,
 		       const struct io_buffer_limits *limits);
 void io_buffer_drop(struct io_buffer_manager *mgr);
 bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
-			size_t size);
+			size_t size, u64 dma_limit);
 
 /* io-buffer-reclaim.c: what gives memory back, for io-buffer-manager.c alone */
 void io_buffer_reclaim_init(struct io_buffer_manager *mgr);
@@ -209,6 +212,23 @@ static inline unsigned int
 io_buffer_class(const struct io_buffer_manager *mgr, size_t size)
 {
 	return fls_long((size - 1) >> mgr->granule_shift);
+}
+
+/* How many chunks of a class stay, idle or not, for each permission */
+static inline unsigned int io_buffer_kept(const struct io_buffer_manager *mgr,
+					  unsigned int class)
+{
+	return !class || class == io_buffer_class(mgr, IO_BUFFER_RESERVE_SLOT) ?
+	       mgr->keep : 0;
+}
+
+/* Is there a window, and can a device that addresses @dma_limit reach all of it? */
+static inline bool io_buffer_reachable(const struct io_buffer_manager *mgr,
+				       u64 dma_limit)
+{
+	/* Pairs with reserve_window() */
+	return smp_load_acquire(&mgr->size) &&
+	       READ_ONCE(mgr->last) <= dma_limit;
 }
 
 /**

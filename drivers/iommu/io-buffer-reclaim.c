@@ -42,7 +42,8 @@ static size_t retire(struct io_buffer_manager *mgr,
 	size_t size = chunk->size;
 
 	scoped_guard(spinlock_irqsave, &mgr->claims) {
-		if (pool->nr_chunks <= mgr->keep ||
+		if (pool->nr_chunks <= io_buffer_kept(mgr, pool->slot_shift -
+							   mgr->granule_shift) ||
 		    !io_buffer_chunk_retire(chunk))
 			return 0;
 	}

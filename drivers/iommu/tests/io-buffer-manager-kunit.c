@@ -447,6 +447,11 @@ static void manager_tries_again_after_a_refusal(struct kunit *test)
 					   &limits_64, &buf), 0);
 }
 
+static bool grow_now(struct manager_test *t, enum io_buffer_perm perm, size_t size)
+{
+	return io_buffer_grow_now(t->mgr, perm, size, limits_64.dma_limit);
+}
+
 /* Where there is no other way, a slot is made at once, and memory is kept. */
 static void manager_grows_at_once(struct kunit *test)
 {
@@ -456,41 +461,71 @@ static void manager_grows_at_once(struct kunit *test)
 	u64 all = limits_64.dma_limit;
 
 	manager_start(test, SZ_1M);
-	KUNIT_EXPECT_FALSE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_READ, SZ_4K));
+	KUNIT_EXPECT_FALSE(test, grow_now(t, IO_BUFFER_READ, SZ_4K));
 	io_buffer_reserve(t->mgr, &limits_64);
-	flush_work(&t->mgr->work);
-	/* Small and large ones of each permission */
+	/* Small and large ones of each permission, and no more the next time */
 	KUNIT_ASSERT_EQ(test, t->mgr->memory, 6 * SZ_64K);
+	io_buffer_reserve(t->mgr, &limits_64);
+	KUNIT_ASSERT_EQ(test, t->mgr->memory, 6 * SZ_64K);
+	/* The worker is to have no part in this. */
+	t->mgr->wanted = ~0UL;
 	for (i = 0; i < 16; i++)
 		KUNIT_ASSERT_TRUE(test, io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K,
 						      all, &buf));
 	KUNIT_EXPECT_FALSE(test, io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K, all, &buf));
 	t->fake->fail_map = true;
-	KUNIT_EXPECT_FALSE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_READ, SZ_4K));
+	KUNIT_EXPECT_FALSE(test, grow_now(t, IO_BUFFER_READ, SZ_4K));
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
 	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 6);
 	t->fake->fail_map = false;
-	KUNIT_EXPECT_TRUE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_READ, SZ_4K));
+	KUNIT_EXPECT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K));
 	KUNIT_EXPECT_TRUE(test, io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K, all, &buf));
 	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, io_buffer_iova(&buf)),
 			IOMMU_READ);
 	io_buffer_pool_put(&buf);
 	/* No slots of that size yet, and one for which there is no room */
-	KUNIT_EXPECT_TRUE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_WRITE, SZ_16K));
-	KUNIT_EXPECT_FALSE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_WRITE, SZ_1M));
+	KUNIT_EXPECT_TRUE(test, grow_now(t, IO_BUFFER_WRITE, SZ_16K));
+	KUNIT_EXPECT_FALSE(test, grow_now(t, IO_BUFFER_WRITE, SZ_1M));
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 8 * SZ_64K);
 
 	/* The budget holds. */
-	for (i = 0; io_buffer_grow_now(t->mgr, IO_BUFFER_READ, SZ_4K); i++)
+	for (i = 0; grow_now(t, IO_BUFFER_READ, SZ_4K); i++)
 		KUNIT_ASSERT_LT(test, i, 100);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_1M);
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, SZ_1M);
 
-	/* What is idle goes, but for one chunk of each pool. */
+	/* What is idle goes, but for one chunk of each pool of the reserve. */
 	age(t);
 	age(t);
-	KUNIT_EXPECT_EQ(test, t->mgr->memory, 7 * SZ_64K);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
 	KUNIT_EXPECT_TRUE(test, io_buffer_get(t->mgr, IO_BUFFER_WRITE, SZ_64K, all, &buf));
+}
+
+/* Small chunks use up regions. All of the budget can be used nevertheless. */
+static void manager_grows_at_once_to_the_budget(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	u64 too_low = DMA_BIT_MASK(31);
+	unsigned int i;
+
+	manager_start(test, SZ_64M);
+	io_buffer_reserve(t->mgr, &limits_64);
+	/* Of no use to a device that does not reach the window */
+	KUNIT_ASSERT_GT(test, t->mgr->last, too_low);
+	KUNIT_EXPECT_FALSE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_READ, SZ_4K,
+						    too_low));
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
+
+	/* The worker adds a larger one in its own time. */
+	KUNIT_EXPECT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K));
+	flush_work(&t->mgr->work);
+	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 8);
+	KUNIT_EXPECT_GT(test, t->mgr->memory, 8 * SZ_64K);
+
+	t->mgr->wanted = ~0UL;
+	for (i = 0; grow_now(t, IO_BUFFER_READ, SZ_4K); i++)
+		KUNIT_ASSERT_LT(test, i, t->mgr->nr_regions);
+	KUNIT_EXPECT_GT(test, t->mgr->memory, SZ_64M - SZ_64K);
 }
 
 static void manager_goes_without_a_window(struct kunit *test)
@@ -525,6 +560,7 @@ static struct kunit_case manager_cases[] = {
 	KUNIT_CASE(manager_makes_do_with_small_chunks),
 	KUNIT_CASE(manager_tries_again_after_a_refusal),
 	KUNIT_CASE(manager_grows_at_once),
+	KUNIT_CASE(manager_grows_at_once_to_the_budget),
 	KUNIT_CASE(manager_goes_without_a_window),
 	{}
 };
