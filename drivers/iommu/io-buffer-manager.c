@@ -35,6 +35,10 @@
 /* Regions get smaller, down to one chunk, to have at least this many. */
 #define WINDOW_MIN_REGIONS	128
 
+/* What it takes: for each permission a chunk of each of the two kinds of slots */
+#define RESERVE			(2 * IO_BUFFER_NR_PERMS * \
+				 max_t(size_t, IO_BUFFER_MIN_CHUNK, PAGE_SIZE))
+
 /*
  * Growing must neither wait for I/O, which may be the I/O that waits for a
  * mapping, nor try hard: the alternative is an ordinary mapping.
@@ -459,8 +463,10 @@ static void want_reserve(struct io_buffer_manager *mgr)
 void io_buffer_reserve(struct io_buffer_manager *mgr,
 		       const struct io_buffer_limits *limits)
 {
-	/* Whoever gives chunks back sees it the next time. */
 	scoped_guard(mutex, &mgr->lock) {
+		/* A budget that is too small for it does not count. */
+		WRITE_ONCE(mgr->memory_max, max(mgr->memory_max, RESERVE));
+		/* Whoever gives chunks back sees it the next time. */
 		WRITE_ONCE(mgr->keep, 1);
 		want_reserve(mgr);
 	}

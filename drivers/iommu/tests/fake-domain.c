@@ -91,7 +91,9 @@ struct fake_domain *fake_domain_create(struct kunit *test)
 	fake->domain.type = IOMMU_DOMAIN_DMA;
 	fake->domain.ops = &fake_ops;
 	fake->domain.pgsize_bitmap = SZ_4K | SZ_2M;
-	fake->domain.geometry.aperture_end = DMA_BIT_MASK(48);
+	/* As of all domains: iommu_map() takes the address as an unsigned long. */
+	fake->domain.geometry.aperture_end = min_t(u64, DMA_BIT_MASK(48),
+						   ULONG_MAX);
 	fake->domain.geometry.force_aperture = true;
 	init_iova_domain(&fake->iovad, SZ_4K, 1);
 	return fake;
