@@ -6,6 +6,7 @@
 # bugs: it is slow, and the first thing it finds shall end it.
 KERNEL=${KERNEL:-build/x86}
 image=$KERNEL/arch/x86/boot/bzImage
+[ ! -f "$KERNEL/arch/arm64/boot/Image" ] || image=$KERNEL/arch/arm64/boot/Image
 if [ ! -f "$image" ]; then
 	echo "not ok - ${0##*/}: there is no $image (KERNEL names a directory of kernel objects)"
 	exit 1
@@ -22,3 +23,33 @@ clean_dmesg() {
 	grep -v '^#' tests/guest/splats | grep -qE -f - "$1"
 	[ $? -eq 1 ]
 }
+
+# verified_rows NAME DIR WHAT ARGUMENT...: scripts/run with the ARGUMENTs, its files in
+# DIR. A result for each row of its table, and one for all else: WHAT.
+verified_rows() {
+	local name=$1 dir=$2 what=$3 rc
+	mkdir -p "$dir"
+	rm -f "$dir"/*
+	scripts/run --kernel "$image" --out "$dir" "${@:4}" > "$dir/log" 2>&1
+	rc=$?
+	python3 - "$dir/results.json" "$name" <<-'PY'
+	import json, sys
+	try:
+	    rows = json.load(open(sys.argv[1]))
+	except OSError:
+	    rows = []
+	for r in rows:
+	    print(f"{'ok' if r['verified'] else 'not ok'} - {sys.argv[2]} {r['device']} {r['job']}")
+	PY
+	if [ $rc = 0 ]; then
+		echo "ok - $name: $what"
+	else
+		echo "not ok - $name: $what; see $dir/log"
+		grep '^FAILED' "$dir/log" | head -20 | sed 's/^/# /'
+		grep -q '^FAILED' "$dir/log" || tail -5 "$dir/log" | sed 's/^/# /'
+	fi
+	return $rc
+}
+
+# counted NAME DIR: what a counter came to in all groups, at the end of verified_rows
+counted() { awk -v name="$1" '$2 == name { n += $3 } END { print n + 0 }' "$2"/*-bounce.stats; }
