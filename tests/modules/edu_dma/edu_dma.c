@@ -12,6 +12,7 @@
  * read, and big mappings are only touched here and there.
  */
 #include <linux/delay.h>
+#include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/hmm-dma.h>
 #include <linux/io-64-nonatomic-lo-hi.h>
@@ -22,6 +23,7 @@
 #include <linux/random.h>
 #include <linux/scatterlist.h>
 #include <linux/sizes.h>
+#include <linux/slab.h>
 #include <linux/smp.h>
 
 static unsigned int dma_bits = 28;
@@ -602,6 +604,233 @@ static int never_synced_iova(struct edu *edu)
 	return ret ?: check(edu);
 }
 
+/*
+ * Small kmalloc() buffers: on a device that is not coherent they share cache lines
+ * with what lies next to them, and must be bounced if the device writes.
+ */
+
+static const u8 small_size[] = { 8, 16, 24, 32, 64, 96, 128, 192 };
+
+#define NR_SMALL	ARRAY_SIZE(small_size)
+
+/* The device's, between two that are not */
+struct small {
+	u8 *buf[3];
+	size_t len;
+	u8 want[3][256];
+};
+
+static void small_free(struct small *small)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(small->buf); i++)
+		kfree(small->buf[i]);
+}
+
+static int small_alloc(struct edu *edu, struct small *small, size_t len)
+{
+	int i;
+
+	small->len = len;
+	for (i = 0; i < ARRAY_SIZE(small->buf); i++) {
+		small->buf[i] = kmalloc(len, GFP_KERNEL);
+		if (small->buf[i])
+			get_random_bytes(small->buf[i], len);
+		else
+			return fail(edu, "no memory");
+		memcpy(small->want[i], small->buf[i], len);
+	}
+	return 0;
+}
+
+static int small_check(struct edu *edu, const struct small *small)
+{
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(small->buf); i++)
+		if (memcmp(small->buf[i], small->want[i], small->len))
+			return fail(edu, i == 1 ? "wrong bytes in the buffer" :
+						  "wrong bytes beside the buffer");
+	return 0;
+}
+
+/* Does the device get at memory other than the buffer's, if it must? */
+static int small_bounced(struct edu *edu, const void *buf, size_t len,
+			 dma_addr_t addr, enum dma_data_direction dir)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(edu->dev);
+
+	if (!dma_kmalloc_needs_bounce(edu->dev, len, dir) ||
+	    !domain || !iommu_is_dma_domain(domain))
+		return 0;
+	if (iommu_iova_to_phys(domain, addr) == virt_to_phys(buf))
+		return fail(edu, "not bounced");
+	return 0;
+}
+
+/* All but the first and the last byte, while neighbours are written by the CPU */
+static int small_single(struct edu *edu, size_t len,
+			enum dma_data_direction dir)
+{
+	struct small small = {};
+	dma_addr_t addr;
+	int ret;
+
+	ret = small_alloc(edu, &small, len);
+	if (ret)
+		goto out;
+	addr = dma_map_single(edu->dev, small.buf[1], len, dir);
+	if (dma_mapping_error(edu->dev, addr)) {
+		ret = fail(edu, "not mapped");
+		goto out;
+	}
+	ret = small_bounced(edu, small.buf[1], len, addr, dir);
+	if (!ret && dir != DMA_FROM_DEVICE)
+		ret = edu_expect(edu, addr, small.want[1], len);
+	if (!ret && dir != DMA_TO_DEVICE) {
+		ret = edu_write(edu, addr + 1, len - 2);
+		memcpy(small.want[1] + 1, edu->pattern, len - 2);
+	}
+	get_random_bytes(small.buf[0], len);
+	memcpy(small.want[0], small.buf[0], len);
+	get_random_bytes(small.buf[2], len);
+	memcpy(small.want[2], small.buf[2], len);
+	dma_unmap_single(edu->dev, addr, len, dir);
+	ret = ret ?: small_check(edu, &small);
+out:
+	small_free(&small);
+	return ret;
+}
+
+static int small_sizes(struct edu *edu, enum dma_data_direction dir)
+{
+	int i, ret = 0;
+
+	for (i = 0; i < NR_SMALL && !ret; i++)
+		ret = small_single(edu, small_size[i], dir);
+	return ret;
+}
+
+static int small_to_device(struct edu *edu)
+{
+	return small_sizes(edu, DMA_TO_DEVICE);
+}
+
+static int small_from_device(struct edu *edu)
+{
+	return small_sizes(edu, DMA_FROM_DEVICE);
+}
+
+static int small_both_ways(struct edu *edu)
+{
+	return small_sizes(edu, DMA_BIDIRECTIONAL);
+}
+
+/* One byte of each entry is written, the last, wherever the list put it. */
+static int small_list(struct edu *edu)
+{
+	struct scatterlist sgl[NR_SMALL], *sg;
+	enum dma_data_direction dir = DMA_FROM_DEVICE;
+	struct small *small;
+	unsigned int i, entry = 0;
+	size_t pos, end = 0;
+	int n, ret = 0;
+
+	small = kcalloc(NR_SMALL, sizeof(*small), GFP_KERNEL);
+	if (!small)
+		return fail(edu, "no memory");
+	sg_init_table(sgl, NR_SMALL);
+	for (i = 0; i < NR_SMALL && !ret; i++) {
+		ret = small_alloc(edu, &small[i], small_size[i]);
+		if (!ret)
+			sg_set_buf(&sgl[i], small[i].buf[1], small_size[i]);
+	}
+	if (ret)
+		goto out;
+	n = dma_map_sg(edu->dev, sgl, NR_SMALL, dir);
+	if (!n) {
+		ret = fail(edu, "not mapped");
+		goto out;
+	}
+	for_each_sg(sgl, sg, n, i) {
+		pos = 0;
+		end += sg_dma_len(sg);
+		while (end && !ret) {
+			size_t len = small_size[entry];
+
+			if (!pos)
+				ret = small_bounced(edu, small[entry].buf[1],
+						    len, sg_dma_address(sg), dir);
+			pos += len;
+			ret = ret ?: edu_write(edu, sg_dma_address(sg) + pos - 1,
+					       1);
+			small[entry].want[1][len - 1] = edu->pattern[0];
+			end -= len;
+			entry++;
+		}
+	}
+	dma_unmap_sg(edu->dev, sgl, NR_SMALL, dir);
+	if (!ret && entry != NR_SMALL)
+		ret = fail(edu, "the list became shorter");
+	for (i = 0; i < NR_SMALL; i++)
+		ret = ret ?: small_check(edu, &small[i]);
+out:
+	for (i = 0; i < NR_SMALL; i++)
+		small_free(&small[i]);
+	kfree(small);
+	return ret;
+}
+
+static int small_linked(struct edu *edu, size_t len)
+{
+	enum dma_data_direction dir = DMA_BIDIRECTIONAL;
+	struct dma_iova_state state;
+	struct small small = {};
+	phys_addr_t phys;
+	int ret;
+
+	ret = small_alloc(edu, &small, len);
+	if (ret)
+		goto out;
+	phys = virt_to_phys(small.buf[1]);
+	if (!dma_iova_try_alloc(edu->dev, &state, phys, len)) {
+		ret = skip(edu, "no DMA IOVA API for this device");
+		goto out;
+	}
+	ret = dma_iova_link(edu->dev, &state, phys, 0, len, dir, 0);
+	if (ret) {
+		dma_iova_free(edu->dev, &state);
+		ret = fail(edu, "cannot link");
+		goto out;
+	}
+	ret = dma_iova_sync(edu->dev, &state, 0, len);
+	ret = ret ?: small_bounced(edu, small.buf[1], len, state.addr, dir);
+	ret = ret ?: edu_expect(edu, state.addr, small.want[1], len);
+	ret = ret ?: edu_write(edu, state.addr + 1, len - 2);
+	memcpy(small.want[1] + 1, edu->pattern, len - 2);
+	dma_iova_destroy(edu->dev, &state, len, dir, 0);
+	ret = ret ?: small_check(edu, &small);
+out:
+	small_free(&small);
+	return ret;
+}
+
+/*
+ * SWIOTLB keeps the offset in the page, which this API needs, only for devices
+ * that ask for it.
+ */
+static int small_iova(struct edu *edu)
+{
+	int i, ret = 0;
+
+	dma_set_min_align_mask(edu->dev, SZ_4K - 1);
+	for (i = 0; i < NR_SMALL && !ret; i++)
+		ret = small_linked(edu, small_size[i]);
+	dma_set_min_align_mask(edu->dev, 0);
+	return ret;
+}
+
 /* Contexts */
 
 static int from_atomic_context(struct edu *edu)
@@ -724,6 +953,11 @@ static const struct edu_test tests[] = {
 	{ "maps, never syncs: long-lived, single", never_synced_stays },
 	{ "maps, never syncs: long-lived, list", never_synced_list_stays },
 	{ "maps, never syncs: long-lived, DMA IOVA API", never_synced_iova },
+	{ "kmalloc() of 8 to 192 bytes, to device", small_to_device },
+	{ "kmalloc() of 8 to 192 bytes, from device", small_from_device },
+	{ "kmalloc() of 8 to 192 bytes, bidirectional", small_both_ways },
+	{ "kmalloc() of 8 to 192 bytes, list", small_list },
+	{ "kmalloc() of 8 to 192 bytes, DMA IOVA API", small_iova },
 	{ "mapped and unmapped in atomic context", from_atomic_context },
 	{ "unmap on another CPU", unmap_on_another_cpu },
 	{ "many mappings in flight", many_in_flight },
