@@ -8,6 +8,7 @@
  */
 #include <kunit/test.h>
 #include <linux/delay.h>
+#include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/hmm-dma.h>
 #include <linux/iommu.h>
@@ -823,6 +824,49 @@ static void all_is_unmapped_at_the_end(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock_pages_mapped(), 0);
 }
 
+/*
+ * Of a device that is not coherent, a small buffer that it writes shares cache lines
+ * with what lies next to it: the device must be given other memory.
+ */
+static void small_buffers_are_bounced(struct kunit *test)
+{
+	struct fixture *f = fixture(test, MOCK_NONCOHERENT);
+	static const u8 sizes[] = { 8, 16, 24, 32, 64, 96 };
+	int round, dir, i;
+
+	for (round = 0; round < 3; round++, msleep(20)) {
+		for (dir = DMA_BIDIRECTIONAL; dir <= DMA_FROM_DEVICE; dir++) {
+			for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+				size_t at = SZ_1K + 8 * i, len = sizes[i];
+				dma_addr_t addr = map(test, f, at, len, dir);
+				phys_addr_t phys;
+
+				KUNIT_EXPECT_EQ(test, dir != DMA_TO_DEVICE,
+						dma_kmalloc_needs_bounce(f->dev, len, dir));
+				KUNIT_EXPECT_TRUE(test, mock_dev_reaches(f->dev, addr,
+						dir == DMA_FROM_DEVICE ? IOMMU_WRITE :
+									 IOMMU_READ, &phys));
+				if (dir != DMA_TO_DEVICE)
+					KUNIT_EXPECT_NE(test, phys,
+							virt_to_phys(f->buf + at));
+				/* While the device has it, its neighbours are the CPU's. */
+				random_data(f->buf + at - 8, 8);
+				memcpy(f->old + at - 8, f->buf + at - 8, 8);
+				random_data(f->buf + at + len, 8);
+				memcpy(f->old + at + len, f->buf + at + len, 8);
+				if (dir != DMA_TO_DEVICE) {
+					random_data(f->tmp, len);
+					KUNIT_EXPECT_EQ(test, mock_dev_write(f->dev, addr,
+									     f->tmp, len), 0);
+					memcpy(f->old + at, f->tmp, len);
+				}
+				dma_unmap_single(f->dev, addr, len, dir);
+				EXPECT_BYTES_EQUAL(test, f->buf, f->old, BUF_SIZE);
+			}
+		}
+	}
+}
+
 static int model_suite_init(struct kunit_suite *suite)
 {
 	static bool done;
@@ -853,6 +897,7 @@ static struct kunit_case model_cases[] = {
 	KUNIT_CASE(nothing_stale_is_readable),
 	KUNIT_CASE(bounced_addresses_need_sync),
 	KUNIT_CASE(iommu_is_left_alone),
+	KUNIT_CASE(small_buffers_are_bounced),
 	KUNIT_CASE_PARAM(random_traffic, profile_gen_params),
 	KUNIT_CASE_PARAM(random_traffic_failing_iommu, profile_gen_params),
 	KUNIT_CASE_PARAM(random_traffic_under_pressure, profile_gen_params),

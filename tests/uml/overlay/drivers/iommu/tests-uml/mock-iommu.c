@@ -26,7 +26,6 @@
 #include <linux/sched.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
-#include <linux/swiotlb.h>
 #include <linux/vmalloc.h>
 #include <linux/xarray.h>
 
@@ -108,6 +107,11 @@ const struct mock_profile mock_profiles[MOCK_NR_PROFILES] = {
 	}, [MOCK_NONCOHERENT] = {
 		.name = "non-coherent", .mask = DMA_BIT_MASK(64),
 		.noncoherent = true,
+		/*
+		 * Else SWIOTLB, which has what must be bounced, does not keep the
+		 * offset in the page, without which the DMA IOVA API cannot link.
+		 */
+		.min_align = SZ_4K - 1,
 	},
 };
 
@@ -461,11 +465,7 @@ int mock_iommu_init(void)
 
 	if (ret)
 		return ret;
-	ret = iommu_device_register(&mock.iommu, &mock_ops, NULL);
-	if (ret)
-		return ret;
-	/* For what must be bounced: small buffers of non-coherent devices. */
-	return swiotlb_init_late(SZ_4M, GFP_KERNEL, NULL);
+	return iommu_device_register(&mock.iommu, &mock_ops, NULL);
 }
 
 static int mock_device_add(enum mock_profile_id id)
