@@ -23,11 +23,13 @@ struct iova_domain;
 /**
  * struct io_bounce_ref - a domain's reference to its bounce buffers
  * @bounce: the bounce buffers, or NULL where the domain does without
+ * @never: a device of it does not get on with them
  *
  * An empty struct where the option is off, so that its holder needs no #ifdef.
  */
 struct io_bounce_ref {
 	struct io_bounce *bounce;
+	bool never;
 };
 
 DECLARE_STATIC_KEY_FALSE(io_bounce_key);

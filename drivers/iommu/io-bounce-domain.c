@@ -132,12 +132,18 @@ static void io_bounce_new(struct io_bounce_ref *ref, struct device *dev,
 			  struct iommu_domain *domain,
 			  struct iova_domain *iovad)
 {
-	struct io_bounce *bounce = kzalloc_obj(*bounce);
+	enum iommu_bounce_hint hint = io_bounce_hint(dev);
+	struct io_bounce *bounce;
 
+	if (hint == IOMMU_BOUNCE_NEVER)
+		ref->never = true;
+	if (ref->never)
+		return;
+	bounce = kzalloc_obj(*bounce);
 	if (!bounce)
 		return;
 
-	bounce->hint = io_bounce_hint(dev);
+	bounce->hint = hint;
 	io_bounce_setup(bounce, dev_is_dma_coherent(dev), domain, iovad,
 			io_bounce_memory);
 	bounce->mgr.group = group_number(dev);

@@ -61,7 +61,8 @@ struct io_bounce_stats {
  * @coherent: is the DMA of the devices served coherent with the CPU caches
  * @wipe: a device is untrusted: a slot that it can read is zeroed when it is
  *	given back, so that those not in use show nothing
- * @hint: what the IOMMU driver says; constant
+ * @hint: what the IOMMU driver says of the first device; NEVER as soon as it says so
+ *	of another
  * @mode: off, auto or on; changes under the group's mutex, as does
  * @max: what the limit is said to be, in bytes; 0: it sets itself
  * @stats: counters; NULL until the first count has woken @work

@@ -63,10 +63,11 @@ void io_bounce_add_device(struct io_bounce_ref *ref, struct device *dev)
 {
 	struct io_bounce *bounce = ref->bounce;
 
+	if (io_bounce_hint(dev) == IOMMU_BOUNCE_NEVER)
+		ref->never = true;
 	if (!bounce)
 		return;
-	if (io_bounce_hint(dev) == IOMMU_BOUNCE_NEVER &&
-	    bounce->hint != IOMMU_BOUNCE_NEVER) {
+	if (ref->never && bounce->hint != IOMMU_BOUNCE_NEVER) {
 		bounce->hint = IOMMU_BOUNCE_NEVER;
 		io_bounce_follow(bounce, BOUNCE_OFF, bounce->max);
 		io_buffer_drop(&bounce->mgr);

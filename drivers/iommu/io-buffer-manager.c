@@ -88,9 +88,7 @@ static size_t window_size(const struct io_buffer_manager *mgr, u64 limit)
 
 	share = (limit - start) / WINDOW_SHARE + 1;
 	want = min_t(u64, (u64)mgr->memory_max * WINDOW_PER_BUDGET, WINDOW_MAX);
-	/* All of a budget must fit, however large it is. */
-	want = max3(want, (u64)mgr->memory_max, (u64)WINDOW_MIN);
-	want = min(share, roundup_pow_of_two(want));
+	want = min(share, max_t(u64, want, WINDOW_MIN));
 	return rounddown_pow_of_two(want);
 }
 
@@ -135,9 +133,9 @@ static int reserve_window(struct io_buffer_manager *mgr)
 				  ilog2(IO_BUFFER_MAX_REGION));
 	mgr->nr_regions = size >> mgr->region_shift;
 	WRITE_ONCE(mgr->base, base);
+	WRITE_ONCE(mgr->last, base + (size - 1));
 	/* Pairs with the acquire in io_buffer_owns(). */
 	smp_store_release(&mgr->size, size);
-	WRITE_ONCE(mgr->last, base + (size - 1));
 	return 0;
 }
 
@@ -175,16 +173,18 @@ static struct io_buffer_pool *get_pool(struct io_buffer_manager *mgr,
 static size_t next_chunk_size(const struct io_buffer_manager *mgr,
 			      const struct io_buffer_pool *pool, size_t min)
 {
+	/* Who makes a chunk at once does not hold the lock. */
+	unsigned int nr_chunks = READ_ONCE(pool->nr_chunks);
 	size_t max = 1UL << mgr->region_shift;
-	size_t room = mgr->memory_max - mgr->memory;
+	size_t room = READ_ONCE(mgr->memory_max) - READ_ONCE(mgr->memory);
 	size_t size = min;
 
 	if (room < min || min > max)
 		return 0;
 
 	/* The first chunk is the smallest, the next twice that, and so on. */
-	if (pool->nr_chunks < BITS_PER_LONG - 1 - ilog2(min))
-		size = min << pool->nr_chunks;
+	if (nr_chunks < BITS_PER_LONG - 1 - ilog2(min))
+		size = min << nr_chunks;
 	else
 		size = max;
 	return min3(size, max, rounddown_pow_of_two(room));
@@ -313,9 +313,9 @@ static int add_chunk(struct io_buffer_manager *mgr, struct io_buffer_pool *pool,
 }
 
 /*
- * What to make of a chunk for somebody who cannot wait: the least, for it has to be
+ * How large to make a chunk for somebody who cannot wait: the least, for it has to be
  * zeroed. But a region holds one chunk, however small: with half of them taken,
- * the others are to be enough for the rest of the budget.
+ * chunks double here, too, so that the others may do for the rest of the budget.
  */
 static size_t chunk_size_now(const struct io_buffer_manager *mgr,
 			     const struct io_buffer_pool *pool)
@@ -432,21 +432,30 @@ static void io_buffer_work(struct work_struct *work)
 	}
 }
 
-/* The pools of the reserve that have nothing yet */
-static void want_reserve(struct io_buffer_manager *mgr)
+/**
+ * io_buffer_want_reserve - ask the worker for what the reserve lacks
+ * @mgr: the manager of the domain, whose lock the caller holds
+ */
+void io_buffer_want_reserve(struct io_buffer_manager *mgr)
 {
 	unsigned int perm, class;
+	bool lacks = false;
 
 	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
 		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
 			const struct io_buffer_pool *pool;
 
 			pool = io_buffer_locked_pool(mgr, perm, class);
-			if (io_buffer_kept(mgr, class) &&
-			    (!pool || !pool->nr_chunks))
-				set_bit(wanted_bit(perm, class), &mgr->wanted);
+			if (!io_buffer_kept(mgr, class) ||
+			    (pool && pool->nr_chunks))
+				continue;
+			set_bit(wanted_bit(perm, class), &mgr->wanted);
+			lacks = true;
 		}
 	}
+	/* Without a window, whoever says what the device can address does that. */
+	if (lacks && mgr->size)
+		queue_work(system_dfl_wq, &mgr->work);
 }
 
 /**
@@ -468,13 +477,14 @@ void io_buffer_reserve(struct io_buffer_manager *mgr,
 		WRITE_ONCE(mgr->memory_max, max(mgr->memory_max, RESERVE));
 		/* Whoever gives chunks back sees it the next time. */
 		WRITE_ONCE(mgr->keep, 1);
-		want_reserve(mgr);
+		WRITE_ONCE(mgr->stopped, false);
+		io_buffer_want_reserve(mgr);
 	}
-	if (!test_and_set_bit(0, &mgr->asked))
+	/* As in io_buffer_want() */
+	if (!test_and_set_bit(0, &mgr->asked)) {
 		mgr->limits = *limits;
-	else if (!READ_ONCE(mgr->size))
-		return;		/* as in io_buffer_want() */
-	queue_work(system_dfl_wq, &mgr->work);
+		queue_work(system_dfl_wq, &mgr->work);
+	}
 	flush_work(&mgr->work);
 }
 
@@ -501,9 +511,9 @@ void io_buffer_drop(struct io_buffer_manager *mgr)
  * @size: as for the io_buffer_get() that missed
  * @dma_limit: as for the io_buffer_get() that missed
  *
- * Only where io_buffer_reserve() was called before. The chunk is a small one, for
- * it is zeroed and mapped by the caller; the worker, which has time, adds a larger
- * one.
+ * Only where io_buffer_reserve() was called before. The chunk is a small one as long
+ * as regions are left, for it is zeroed and mapped by the caller; the worker, which
+ * has time, adds a larger one.
  *
  * Context: any but NMI.
  * Return: true if there are more slots of that size.

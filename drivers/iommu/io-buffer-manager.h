@@ -184,6 +184,8 @@ void io_buffer_drop(struct io_buffer_manager *mgr);
 bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 			size_t size, u64 dma_limit);
 
+void io_buffer_want_reserve(struct io_buffer_manager *mgr);
+
 /* io-buffer-reclaim.c: what gives memory back, for io-buffer-manager.c alone */
 void io_buffer_reclaim_init(struct io_buffer_manager *mgr);
 void io_buffer_reclaim_stop(struct io_buffer_manager *mgr);

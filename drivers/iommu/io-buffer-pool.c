@@ -122,8 +122,8 @@ void io_buffer_pool_destroy(struct io_buffer_pool *pool)
 static void chunk_free(struct io_buffer_chunk *chunk)
 {
 	kfree(chunk->words);
-	kvfree(chunk->granules);
-	kvfree(chunk);
+	kfree(chunk->granules);
+	kfree(chunk);
 }
 
 static void chunk_free_rcu(struct rcu_head *rcu)
@@ -178,8 +178,9 @@ static struct io_buffer_chunk *chunk_alloc(struct io_buffer_pool *pool,
 	unsigned int nr_slots = size >> pool->slot_shift;
 	struct io_buffer_chunk *chunk;
 
-	chunk = kvzalloc_node(struct_size(chunk, slots, nr_slots), gfp,
-			      pool->nid);
+	/* Not kvzalloc_node(): a caller that may not sleep may not come to vmalloc(). */
+	chunk = kzalloc_node(struct_size(chunk, slots, nr_slots), gfp,
+			     pool->nid);
 	if (!chunk)
 		return NULL;
 
@@ -192,9 +193,9 @@ static struct io_buffer_chunk *chunk_alloc(struct io_buffer_pool *pool,
 
 	if (pool->slot_shift == pool->granule_shift)
 		return chunk;
-	chunk->granules = kvcalloc_node(size >> pool->granule_shift,
-					sizeof(*chunk->granules), gfp,
-					pool->nid);
+	chunk->granules = kcalloc_node(size >> pool->granule_shift,
+				       sizeof(*chunk->granules), gfp,
+				       pool->nid);
 	if (chunk->granules)
 		return chunk;
 

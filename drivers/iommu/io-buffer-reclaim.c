@@ -185,7 +185,10 @@ static void io_buffer_age_work(struct work_struct *work)
 	}
 	/* Whoever still wants more may ask again. */
 	WRITE_ONCE(mgr->wanted, 0);
-	if (mgr->memory <= mgr->memory_max / 2)
+	if (mgr->keep)
+		io_buffer_want_reserve(mgr);
+	if (mgr->memory <= mgr->memory_max / 2 &&
+	    mgr->nr_chunks <= mgr->nr_regions / 2)
 		mgr->told = false;
 	if (mgr->nr_chunks)
 		io_buffer_reclaim_later(mgr);
