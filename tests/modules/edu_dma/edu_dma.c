@@ -656,7 +656,7 @@ static int small_check(struct edu *edu, const struct small *small)
 }
 
 /* Does the device get at memory other than the buffer's, if it must? */
-static int small_bounced(struct edu *edu, const void *buf, size_t len,
+static int small_bounced(struct edu *edu, void *buf, size_t len,
 			 dma_addr_t addr, enum dma_data_direction dir)
 {
 	struct iommu_domain *domain = iommu_get_domain_for_dev(edu->dev);
