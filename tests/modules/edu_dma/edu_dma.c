@@ -831,6 +831,46 @@ static int small_iova(struct edu *edu)
 	return ret;
 }
 
+/*
+ * A device that is not trusted sees zeroes around a buffer: neither what lies next
+ * to it in memory, nor what was mapped there before.
+ */
+static int untrusted_padding(struct edu *edu, enum dma_data_direction dir)
+{
+	static const u8 zeroes[INBOX_SIZE];
+	const size_t at = 300, len = 1000;
+	dma_addr_t addr;
+	int i, ret;
+
+	if (!to_pci_dev(edu->dev)->untrusted)
+		return skip(edu, "the device is trusted");
+	/* Something for the slots, and for the pages, to remember */
+	for (i = 0; i < 64; i++) {
+		ret = map(edu, i % 8, SZ_4K - 8, dir, &addr);
+		if (ret)
+			return ret;
+		dma_unmap_single(edu->dev, addr, SZ_4K - 8, dir);
+	}
+	ret = map(edu, at, len, dir, &addr);
+	if (ret)
+		return ret;
+	ret = edu_expect(edu, addr, edu->want + at, len);
+	ret = ret ?: edu_expect(edu, addr - at, zeroes, at);
+	ret = ret ?: edu_expect(edu, addr + len, zeroes, INBOX_SIZE);
+	dma_unmap_single(edu->dev, addr, len, dir);
+	return ret ?: check(edu);
+}
+
+static int untrusted_reads(struct edu *edu)
+{
+	return untrusted_padding(edu, DMA_TO_DEVICE);
+}
+
+static int untrusted_reads_and_writes(struct edu *edu)
+{
+	return untrusted_padding(edu, DMA_BIDIRECTIONAL);
+}
+
 /* Contexts */
 
 static int from_atomic_context(struct edu *edu)
@@ -958,6 +998,8 @@ static const struct edu_test tests[] = {
 	{ "kmalloc() of 8 to 192 bytes, bidirectional", small_both_ways },
 	{ "kmalloc() of 8 to 192 bytes, list", small_list },
 	{ "kmalloc() of 8 to 192 bytes, DMA IOVA API", small_iova },
+	{ "zeroes around a buffer, to device", untrusted_reads },
+	{ "zeroes around a buffer, bidirectional", untrusted_reads_and_writes },
 	{ "mapped and unmapped in atomic context", from_atomic_context },
 	{ "unmap on another CPU", unmap_on_another_cpu },
 	{ "many mappings in flight", many_in_flight },
