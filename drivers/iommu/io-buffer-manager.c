@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The I/O buffers of one IOMMU domain: the window they lie in, the pools, the
- * budget, and the worker that makes them grow. How they shrink is told in
- * io-buffer-reclaim.c, the terms are explained in io-buffer-manager.h and
- * io-buffer-pool.h.
+ * The I/O buffers of one IOMMU domain: the pools, the budget, and the worker
+ * that makes them grow. Where they lie is told in io-buffer-window.c, how they
+ * shrink in io-buffer-reclaim.c, which of them stay in io-buffer-reserve.c; the
+ * terms are explained in io-buffer-manager.h and io-buffer-pool.h.
  */
 
 #define pr_fmt(fmt) "iommu: bounce: " fmt
 
-#include <linux/dma-mapping.h>
 #include <linux/iommu.h>
 #include <linux/iova.h>
 #include <linux/jiffies.h>
@@ -17,27 +16,6 @@
 #include <trace/events/iommu_bounce.h>
 
 #include "io-buffer-manager.h"
-
-/*
- * The window takes at most this part of the IOVA space that the device can
- * address, so that ordinary mappings keep the rest.
- */
-#define WINDOW_SHARE		8
-#define WINDOW_MIN		SZ_1M
-#define WINDOW_MAX		SZ_512M
-
-/*
- * A region that is not full of chunk wastes IOVA space, never memory: the
- * first chunks of a pool are small. Four times the budget leaves room for it.
- */
-#define WINDOW_PER_BUDGET	4
-
-/* Regions get smaller, down to one chunk, to have at least this many. */
-#define WINDOW_MIN_REGIONS	128
-
-/* What it takes: for each permission a chunk of each of the two kinds of slots */
-#define RESERVE			(2 * IO_BUFFER_NR_PERMS * \
-				 max_t(size_t, IO_BUFFER_MIN_CHUNK, PAGE_SIZE))
 
 /*
  * Growing must neither wait for I/O, which may be the I/O that waits for a
@@ -50,11 +28,6 @@
 
 struct io_buffer_chunk io_buffer_no_chunk;
 
-static unsigned int wanted_bit(enum io_buffer_perm perm, unsigned int class)
-{
-	return perm * IO_BUFFER_NR_CLASSES + class;
-}
-
 static int perm_to_prot(enum io_buffer_perm perm)
 {
 	switch (perm) {
@@ -65,78 +38,6 @@ static int perm_to_prot(enum io_buffer_perm perm)
 	default:
 		return IOMMU_READ | IOMMU_WRITE;
 	}
-}
-
-static dma_addr_t reserve_iova_below(struct iova_domain *iovad, size_t size,
-				     u64 limit)
-{
-	unsigned long shift = iova_shift(iovad);
-	struct iova *iova;
-
-	/* Aligned to its size, hence every region and slot is to its own. */
-	iova = alloc_iova(iovad, size >> shift, limit >> shift, true);
-	return iova ? (dma_addr_t)iova->pfn_lo << shift : 0;
-}
-
-static size_t window_size(const struct io_buffer_manager *mgr, u64 limit)
-{
-	u64 start = (u64)mgr->iovad->start_pfn << iova_shift(mgr->iovad);
-	u64 share, want;
-
-	if (limit <= start)
-		return 0;
-
-	share = (limit - start) / WINDOW_SHARE + 1;
-	want = min_t(u64, (u64)mgr->memory_max * WINDOW_PER_BUDGET, WINDOW_MAX);
-	want = min(share, max_t(u64, want, WINDOW_MIN));
-	return rounddown_pow_of_two(want);
-}
-
-static dma_addr_t try_window(struct io_buffer_manager *mgr, u64 limit,
-			     size_t *size)
-{
-	dma_addr_t base = 0;
-
-	for (*size = window_size(mgr, limit); *size >= WINDOW_MIN; *size /= 2) {
-		base = reserve_iova_below(mgr->iovad, *size, limit);
-		if (base)
-			break;
-	}
-	return base;
-}
-
-/*
- * The window stays reserved until the domain's IOVA space is torn down, so
- * there is no counterpart to this.
- *
- * Return: 0, or -ENOSPC where there is no IOVA space.
- */
-static int reserve_window(struct io_buffer_manager *mgr)
-{
-	/* DMA_MAPPING_ERROR, which is the highest address, is never ours. */
-	u64 limit = min(mgr->limits.dma_limit,
-			(u64)DMA_MAPPING_ERROR - (1UL << mgr->granule_shift));
-	dma_addr_t base = 0;
-	size_t size;
-
-	/* The reasons are those of iommu_dma_alloc_iova(). */
-	if (mgr->limits.prefer_32bit && limit > DMA_BIT_MASK(32))
-		base = try_window(mgr, DMA_BIT_MASK(32), &size);
-	if (!base)
-		base = try_window(mgr, limit, &size);
-	if (!base)
-		return -ENOSPC;
-
-	mgr->region_shift = clamp(ilog2(size / WINDOW_MIN_REGIONS),
-				  ilog2(max_t(size_t, IO_BUFFER_MIN_CHUNK,
-					      PAGE_SIZE)),
-				  ilog2(IO_BUFFER_MAX_REGION));
-	mgr->nr_regions = size >> mgr->region_shift;
-	WRITE_ONCE(mgr->base, base);
-	WRITE_ONCE(mgr->last, base + (size - 1));
-	/* Pairs with the acquire in io_buffer_owns(). */
-	smp_store_release(&mgr->size, size);
-	return 0;
 }
 
 /* The pool of a class; a new one if need be, or NULL where memory is short. */
@@ -400,10 +301,9 @@ static void io_buffer_work(struct work_struct *work)
 
 	guard(mutex)(&mgr->lock);
 
-	if (!mgr->size && reserve_window(mgr)) {
+	if (!mgr->size && io_buffer_reserve_window(mgr)) {
 		/* A reserve is made before the driver has set its mask. */
-		if (!mgr->keep &&
-		    window_size(mgr, mgr->limits.dma_limit) < WINDOW_MIN)
+		if (!mgr->keep && !io_buffer_window_fits(mgr))
 			WRITE_ONCE(mgr->stopped, true);
 		io_buffer_retry_later(mgr);
 		WRITE_ONCE(mgr->wanted, 0);
@@ -430,78 +330,6 @@ static void io_buffer_work(struct work_struct *work)
 			break;
 		}
 	}
-}
-
-/**
- * io_buffer_want_reserve - ask the worker for what the reserve lacks
- * @mgr: the manager of the domain, whose lock the caller holds
- */
-void io_buffer_want_reserve(struct io_buffer_manager *mgr)
-{
-	unsigned int perm, class;
-	bool lacks = false;
-
-	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
-		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
-			const struct io_buffer_pool *pool;
-
-			pool = io_buffer_locked_pool(mgr, perm, class);
-			if (!io_buffer_kept(mgr, class) ||
-			    (pool && pool->nr_chunks))
-				continue;
-			set_bit(wanted_bit(perm, class), &mgr->wanted);
-			lacks = true;
-		}
-	}
-	/* Without a window, whoever says what the device can address does that. */
-	if (lacks && mgr->size)
-		queue_work(system_dfl_wq, &mgr->work);
-}
-
-/**
- * io_buffer_reserve - see to it that there always are some slots
- * @mgr: the manager of the domain
- * @limits: of a device
- *
- * For those who have no other way if they get none. There is a chunk of the
- * smallest slots and one of larger ones, for each permission, when this returns,
- * unless memory is short; from then on io_buffer_grow_now() helps.
- *
- * Context: may sleep.
- */
-void io_buffer_reserve(struct io_buffer_manager *mgr,
-		       const struct io_buffer_limits *limits)
-{
-	scoped_guard(mutex, &mgr->lock) {
-		/* A budget that is too small for it does not count. */
-		WRITE_ONCE(mgr->memory_max, max(mgr->memory_max, RESERVE));
-		/* Whoever gives chunks back sees it the next time. */
-		WRITE_ONCE(mgr->keep, 1);
-		WRITE_ONCE(mgr->stopped, false);
-		io_buffer_want_reserve(mgr);
-	}
-	/* As in io_buffer_want() */
-	if (!test_and_set_bit(0, &mgr->asked)) {
-		mgr->limits = *limits;
-		queue_work(system_dfl_wq, &mgr->work);
-	}
-	flush_work(&mgr->work);
-}
-
-/**
- * io_buffer_drop - give back all that is not in use before returning
- * @mgr: the manager of the domain
- *
- * Undoes io_buffer_reserve().
- *
- * Context: may sleep.
- */
-void io_buffer_drop(struct io_buffer_manager *mgr)
-{
-	guard(mutex)(&mgr->lock);
-
-	WRITE_ONCE(mgr->keep, 0);
-	io_buffer_reclaim(mgr, SIZE_MAX, false);
 }
 
 /**
@@ -534,7 +362,7 @@ bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 	bytes = pool ? chunk_size_now(mgr, pool) : 0;
 	if (!bytes || add_chunk(mgr, pool, bytes, GROW_NOW_GFP))
 		return false;
-	if (!test_and_set_bit(wanted_bit(perm, class), &mgr->wanted))
+	if (!test_and_set_bit(io_buffer_wanted_bit(perm, class), &mgr->wanted))
 		queue_work(system_dfl_wq, &mgr->work);
 	return true;
 }
@@ -631,7 +459,7 @@ enum io_buffer_miss io_buffer_why(struct io_buffer_manager *mgr,
 
 	if (class >= IO_BUFFER_NR_CLASSES || size > IO_BUFFER_MAX_SLOT)
 		return IO_BUFFER_MISS_SIZE;
-	/* Pairs with reserve_window() */
+	/* Pairs with io_buffer_reserve_window() */
 	if (!smp_load_acquire(&mgr->size))
 		return IO_BUFFER_MISS_COLD;
 	if (mgr->base + (mgr->size - 1) > dma_limit)
@@ -654,7 +482,8 @@ enum io_buffer_miss io_buffer_why(struct io_buffer_manager *mgr,
 void io_buffer_want(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 		    size_t size, const struct io_buffer_limits *limits)
 {
-	unsigned int bit = wanted_bit(perm, io_buffer_class(mgr, size));
+	unsigned int bit = io_buffer_wanted_bit(perm,
+						io_buffer_class(mgr, size));
 
 	if (READ_ONCE(mgr->stopped) || test_bit(bit, &mgr->wanted) ||
 	    time_before64(get_jiffies_64(), READ_ONCE(mgr->retry_at)))

@@ -184,15 +184,20 @@ void io_buffer_drop(struct io_buffer_manager *mgr);
 bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 			size_t size, u64 dma_limit);
 
+/* io-buffer-reserve.c: what always stays, for io-buffer-reclaim.c alone */
 void io_buffer_want_reserve(struct io_buffer_manager *mgr);
 
-/* io-buffer-reclaim.c: what gives memory back, for io-buffer-manager.c alone */
+/* io-buffer-reclaim.c: what gives memory back, for the manager alone */
 void io_buffer_reclaim_init(struct io_buffer_manager *mgr);
 void io_buffer_reclaim_stop(struct io_buffer_manager *mgr);
 void io_buffer_reclaim_later(struct io_buffer_manager *mgr);
 void io_buffer_reclaim_soon(struct io_buffer_manager *mgr);
 size_t io_buffer_reclaim(struct io_buffer_manager *mgr, size_t bytes, bool idle);
 void io_buffer_retry_later(struct io_buffer_manager *mgr);
+
+/* io-buffer-window.c: where the buffers lie, for io-buffer-manager.c alone */
+bool io_buffer_window_fits(const struct io_buffer_manager *mgr);
+int io_buffer_reserve_window(struct io_buffer_manager *mgr);
 
 /*
  * Stands in a region while its chunk is being made or unmade. It has no size, so
@@ -216,6 +221,13 @@ io_buffer_class(const struct io_buffer_manager *mgr, size_t size)
 	return fls_long((size - 1) >> mgr->granule_shift);
 }
 
+/* Which bit of @wanted stands for a pool */
+static inline unsigned int io_buffer_wanted_bit(enum io_buffer_perm perm,
+						unsigned int class)
+{
+	return perm * IO_BUFFER_NR_CLASSES + class;
+}
+
 /* How many chunks of a class stay, idle or not, for each permission */
 static inline unsigned int io_buffer_kept(const struct io_buffer_manager *mgr,
 					  unsigned int class)
@@ -228,7 +240,7 @@ static inline unsigned int io_buffer_kept(const struct io_buffer_manager *mgr,
 static inline bool io_buffer_reachable(const struct io_buffer_manager *mgr,
 				       u64 dma_limit)
 {
-	/* Pairs with reserve_window() */
+	/* Pairs with io_buffer_reserve_window() */
 	return smp_load_acquire(&mgr->size) &&
 	       READ_ONCE(mgr->last) <= dma_limit;
 }
@@ -279,9 +291,9 @@ static inline bool io_buffer_owns(const struct io_buffer_manager *mgr,
 				  dma_addr_t iova)
 {
 	/*
-	 * Pairs with reserve_window(): where there is a size there is a base.
-	 * The other way round an ordinary address could be taken for ours
-	 * while the window is being published.
+	 * Pairs with io_buffer_reserve_window(): where there is a size there is
+	 * a base. The other way round an ordinary address could be taken for
+	 * ours while the window is being published.
 	 */
 	size_t size = smp_load_acquire(&mgr->size);
 
