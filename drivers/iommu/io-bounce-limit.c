@@ -9,7 +9,8 @@
  * measured on the job: the IOMMU in the midst of ordinary mappings, by the CPU
  * that makes one; bouncing by timing some of the mappings that are bounced. What
  * is not done cannot be measured: now and then a few mappings go the other way
- * for the sake of it. That is a trial.
+ * for the sake of it. That is a trial. What becomes of the samples is told in
+ * io-bounce-cost.c.
  *
  * Times of measuring are set by the clock, not by the number of mappings, so
  * that its cost has a bound. For the hot path that is one comparison.
@@ -18,7 +19,6 @@
 #include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/sched.h>
-#include <linux/slab.h>
 #include <linux/timekeeping.h>
 #include <trace/events/iommu_bounce.h>
 
@@ -66,45 +66,9 @@
 
 /* So many samples make the first estimate of the IOMMU, lists included. */
 #define FIRST_SAMPLES		16
-#define CALIBRATE_COPY		SZ_16K
-
-/*
- * A CPU may be interrupted, or a virtual one not run at all, while it measures.
- * A sample counts for no more than so many times the average.
- */
-#define OUTLIER			4
 
 /* The other way must be better by more than one part in so many. */
 #define HYSTERESIS		8
-
-/* What an average can hold; and 0 means "nothing yet". */
-static unsigned long sane(u64 ns)
-{
-	return clamp_t(u64, ns, 1, U32_MAX >> 5);
-}
-
-static void add_sample(struct ewma_io_bounce *average, u64 ns)
-{
-	unsigned long so_far = ewma_io_bounce_read(average);
-
-	if (so_far)
-		ns = min_t(u64, ns, (u64)so_far * OUTLIER);
-	ewma_io_bounce_add(average, sane(ns));
-}
-
-/*
- * What the first mappings took decides until there is an average: the best of
- * them, for the very first finds neither page tables nor addresses at hand.
- */
-static void first_estimate(struct ewma_io_bounce *average, u64 ns)
-{
-	unsigned long so_far = ewma_io_bounce_read(average);
-
-	if (so_far && so_far <= ns)
-		return;
-	ewma_io_bounce_init(average);
-	ewma_io_bounce_add(average, sane(ns));
-}
 
 static bool first_samples(const struct io_bounce_limit *limit)
 {
@@ -132,68 +96,9 @@ static void probe_once(struct io_bounce_limit *limit, struct device *dev)
 	if (!ns)
 		return;
 	if (first)
-		first_estimate(average, ns);
+		io_bounce_cost_first(average, ns);
 	else
-		add_sample(average, ns);
-}
-
-/* What copying alone takes, by the first estimate */
-static u64 copy_ns(const struct io_bounce_limit *limit, unsigned int class)
-{
-	return max_t(u64, ((u64)limit->copy << (class + limit->granule_shift)) /
-		     IO_BOUNCE_COPY_UNIT, 1);
-}
-
-/* Of a class that was never measured: what the next one that was makes likely. */
-static u64 by_class(struct io_bounce_limit *limit,
-		    struct ewma_io_bounce *averages, unsigned int class)
-{
-	u64 ns = ewma_io_bounce_read(&averages[class]);
-	unsigned int c;
-
-	if (ns)
-		return ns;
-	for (c = class; c--;) {
-		ns = ewma_io_bounce_read(&averages[c]);
-		if (ns)
-			return ns + copy_ns(limit, class) - copy_ns(limit, c);
-	}
-	for (c = class + 1; c < IO_BUFFER_NR_CLASSES; c++) {
-		ns = ewma_io_bounce_read(&averages[c]);
-		if (ns)
-			return max(ns >> (c - class), copy_ns(limit, class));
-	}
-	return copy_ns(limit, class);
-}
-
-/**
- * io_bounce_limit_cost - what it takes to bounce
- * @limit: the limit of the domain
- * @dir: direction
- * @class: class of slot
- *
- * Return: nanoseconds to map and to unmap, copies included, as far as is known.
- */
-u64 io_bounce_limit_cost(struct io_bounce_limit *limit,
-			 enum dma_data_direction dir, unsigned int class)
-{
-	u64 in = by_class(limit, limit->in, class);
-
-	/* A map copies in whatever the direction: see io-bounce-buffers.c */
-	if (dir == DMA_TO_DEVICE)
-		return in + ewma_io_bounce_read(&limit->put);
-	return in + by_class(limit, limit->out, class);
-}
-
-/* An average of a class begins with what was expected of it. */
-static void add_to_class(struct io_bounce_limit *limit,
-			 struct ewma_io_bounce *averages, unsigned int class,
-			 u64 ns)
-{
-	if (!ewma_io_bounce_read(&averages[class]))
-		ewma_io_bounce_add(&averages[class],
-				   sane(by_class(limit, averages, class)));
-	add_sample(&averages[class], ns);
+		io_bounce_cost_sample(average, ns);
 }
 
 static unsigned int class_of(const struct io_bounce_limit *limit, size_t bytes)
@@ -353,9 +258,10 @@ static void start_bounced(struct io_bounce_limit *limit, unsigned int class,
 	limit->bounced_period = min(2 * limit->bounced_period,
 				    (unsigned long)BOUNCED_PERIOD_MAX);
 	if (io_bounce_limit_cost(limit, dir, class) > map * HOPELESS) {
-		add_to_class(limit, limit->in, class, 1);
+		io_bounce_cost_step(limit, IO_BOUNCE_STEP_MAP, class, dir, 1);
 		if (dir != DMA_TO_DEVICE)
-			add_to_class(limit, limit->out, class, 1);
+			io_bounce_cost_step(limit, IO_BOUNCE_STEP_UNMAP, class,
+					    dir, 1);
 		return;
 	}
 
@@ -393,31 +299,6 @@ static void kept_out(struct io_bounce_limit *limit, size_t size,
 	}
 }
 
-/*
- * See what a device that never was busy can tell: copying, in the cache. In ns
- * for %IO_BOUNCE_COPY_UNIT bytes, 0 where memory is short.
- */
-static u32 copy_in_cache(void)
-{
-	void *from = kmalloc(CALIBRATE_COPY, GFP_KERNEL | __GFP_NOWARN);
-	void *to = kmalloc(CALIBRATE_COPY, GFP_KERNEL | __GFP_NOWARN);
-	u64 ns = 0;
-	int i;
-
-	for (i = 0; from && to && i < 4; i++) {
-		u64 start = ktime_get_mono_fast_ns();
-
-		memcpy(to, from, CALIBRATE_COPY);
-		/* The first one brings it into the cache. */
-		ns = i > 1 ? min(ns, io_bounce_since(start)) : io_bounce_since(start);
-	}
-	if (from && to)
-		ns = sane(ns * (IO_BOUNCE_COPY_UNIT / CALIBRATE_COPY));
-	kfree(from);
-	kfree(to);
-	return ns;
-}
-
 /**
  * io_bounce_limit_calibrate - make the first estimate of copying
  * @limit: the limit of the domain
@@ -434,7 +315,7 @@ void io_bounce_limit_calibrate(struct io_bounce_limit *limit,
 		return;
 
 	limit->granule_shift = granule_shift;
-	limit->copy = copy_in_cache();
+	limit->copy = io_bounce_cost_copy();
 	/* A probe must not show what lies next to the page of zeroes. */
 	if (granule_shift > PAGE_SHIFT)
 		WRITE_ONCE(limit->automatic, false);
@@ -551,14 +432,7 @@ static void note_step(struct io_bounce_limit *limit, enum io_bounce_step step,
 	    limit->left > BOUNCED_MAPPINGS - BOUNCED_WARM)
 		return;
 
-	if (step == IO_BOUNCE_STEP_MAP)
-		add_to_class(limit, limit->in, class, ns);
-	else if (dir != DMA_TO_DEVICE)
-		add_to_class(limit, limit->out, class, ns);
-	else
-		/* Without a copy it is no more than the map was with one. */
-		add_sample(&limit->put,
-			   min(ns, by_class(limit, limit->in, class)));
+	io_bounce_cost_step(limit, step, class, dir, ns);
 }
 
 /* The end of a trial is for those to bring for whose sake it is made. */

@@ -126,6 +126,14 @@ void __io_bounce_time_end(struct io_bounce_limit *limit,
 			  enum io_bounce_step step, unsigned int class,
 			  enum dma_data_direction dir, unsigned int parts);
 
+/* io-bounce-cost.c: what becomes of samples, for io-bounce-limit.c alone */
+void io_bounce_cost_sample(struct ewma_io_bounce *average, u64 ns);
+void io_bounce_cost_first(struct ewma_io_bounce *average, u64 ns);
+u32 io_bounce_cost_copy(void);
+void io_bounce_cost_step(struct io_bounce_limit *limit,
+			 enum io_bounce_step step, unsigned int class,
+			 enum dma_data_direction dir, u64 ns);
+
 u64 io_bounce_since(u64 start);
 u64 io_bounce_probe(struct device *dev, size_t granule, bool list);
 
