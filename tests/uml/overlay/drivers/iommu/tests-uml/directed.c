@@ -712,6 +712,58 @@ static void bounced_addresses_need_sync(struct kunit *test)
 	dma_unmap_single(f->dev, addr, SZ_4K, DMA_TO_DEVICE);
 }
 
+static bool bounced(struct kunit *test, struct fixture *f, dma_addr_t addr)
+{
+	phys_addr_t phys = 0;
+
+	KUNIT_EXPECT_TRUE(test, mock_dev_reaches(f->dev, addr, IOMMU_READ,
+						 &phys));
+	return phys != virt_to_phys(f->buf);
+}
+
+/*
+ * A device that does not get on with bounce buffers joins a group that has them:
+ * what is mapped stays right, and from then on nothing is bounced for any of them.
+ */
+static void device_that_never_bounces(struct kunit *test)
+{
+	static const enum mock_profile_id ids[] = { MOCK_JOINED, MOCK_NEVER };
+	struct fixture *f = test->priv;
+	dma_addr_t addr, other;
+	int i, id;
+
+	mock_device_del(MOCK_NEVER);
+	mock_device_del(MOCK_JOINED);
+	KUNIT_ASSERT_EQ(test, mock_device_add(MOCK_JOINED), 0);
+	fixture(test, MOCK_JOINED);
+	warm_up(test, f);
+	addr = map(test, f, 0, SZ_4K, DMA_BIDIRECTIONAL);
+	if (expect_bounce)
+		KUNIT_EXPECT_TRUE(test, bounced(test, f, addr));
+
+	KUNIT_ASSERT_EQ(test, mock_device_add(MOCK_NEVER), 0);
+	KUNIT_ASSERT_PTR_EQ(test, mock_device(MOCK_NEVER)->iommu_group,
+			    mock_device(MOCK_JOINED)->iommu_group);
+	for (id = 0; id < ARRAY_SIZE(ids); id++) {
+		f->dev = mock_device(ids[id]);
+		warm_up(test, f);
+		other = map(test, f, 0, SZ_4K, DMA_TO_DEVICE);
+		KUNIT_EXPECT_FALSE(test, bounced(test, f, other));
+		dma_unmap_single(f->dev, other, SZ_4K, DMA_TO_DEVICE);
+	}
+
+	f->dev = mock_device(MOCK_JOINED);
+	random_data(f->tmp, SZ_4K);
+	KUNIT_EXPECT_EQ(test, mock_dev_write(f->dev, addr, f->tmp, SZ_4K), 0);
+	dma_unmap_single(f->dev, addr, SZ_4K, DMA_BIDIRECTIONAL);
+	memcpy(f->old, f->tmp, SZ_4K);
+	EXPECT_BYTES_EQUAL(test, f->buf, f->old, BUF_SIZE);
+	/* What was in use when it came goes once it is idle. */
+	for (i = 0; i < 150 && mock_pages_mapped_for(f->dev); i++)
+		msleep(100);
+	KUNIT_EXPECT_EQ(test, mock_pages_mapped_for(f->dev), 0);
+}
+
 /* Random traffic. */
 
 static void profile_name(const struct mock_profile *p, char *desc)
@@ -898,6 +950,7 @@ static struct kunit_case model_cases[] = {
 	KUNIT_CASE(bounced_addresses_need_sync),
 	KUNIT_CASE(iommu_is_left_alone),
 	KUNIT_CASE(small_buffers_are_bounced),
+	KUNIT_CASE(device_that_never_bounces),
 	KUNIT_CASE_PARAM(random_traffic, profile_gen_params),
 	KUNIT_CASE_PARAM(random_traffic_failing_iommu, profile_gen_params),
 	KUNIT_CASE_PARAM(random_traffic_under_pressure, profile_gen_params),

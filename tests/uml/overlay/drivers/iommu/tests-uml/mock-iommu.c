@@ -58,6 +58,7 @@ struct mock_domain {
 	const struct mock_profile *profile;
 	struct mock_leaf **table;
 	struct llist_head leaves;
+	atomic_long_t pages;
 };
 
 static struct {
@@ -112,6 +113,12 @@ const struct mock_profile mock_profiles[MOCK_NR_PROFILES] = {
 		 * offset in the page, without which the DMA IOVA API cannot link.
 		 */
 		.min_align = SZ_4K - 1,
+	}, [MOCK_JOINED] = {
+		.name = "shared domain, first", .mask = DMA_BIT_MASK(64),
+		.group = 2,
+	}, [MOCK_NEVER] = {
+		.name = "shared domain, no bounce buffers", .mask = DMA_BIT_MASK(64),
+		.group = 2, .never = true,
 	},
 };
 
@@ -182,6 +189,12 @@ static bool mock_iova_allowed(struct mock_domain *md, u64 iova, size_t len)
 		iova >= p->hole_start + p->hole_size);
 }
 
+static void mock_count_pages(struct mock_domain *md, int nr)
+{
+	atomic_long_add(nr, &mock.pages);
+	atomic_long_add(nr, &md->pages);
+}
+
 static bool mock_should_fail(void)
 {
 	unsigned int every = READ_ONCE(mock.fail_every);
@@ -189,7 +202,8 @@ static bool mock_should_fail(void)
 	return every && !(atomic_inc_return(&mock.fail_count) % every);
 }
 
-static void mock_set(u64 *entry, u64 iova, phys_addr_t phys, int prot)
+static void mock_set(struct mock_domain *md, u64 *entry, u64 iova,
+		     phys_addr_t phys, int prot)
 {
 	u64 old, new = phys | ENTRY_VALID | ENTRY_NEW;
 
@@ -203,7 +217,7 @@ static void mock_set(u64 *entry, u64 iova, phys_addr_t phys, int prot)
 		mock_error("%#llx mapped twice", iova);
 	if (old & ENTRY_STALE)
 		mock_error("%#llx mapped before its invalidation", iova);
-	atomic_long_inc(&mock.pages);
+	mock_count_pages(md, 1);
 }
 
 static int mock_map_pages(struct iommu_domain *domain, unsigned long iova,
@@ -232,7 +246,7 @@ static int mock_map_pages(struct iommu_domain *domain, unsigned long iova,
 			ret = -ENOMEM;
 			break;
 		}
-		mock_set(entry, iova + done, phys + done, prot);
+		mock_set(md, entry, iova + done, phys + done, prot);
 	}
 	if (ret)
 		this_cpu_inc(mock_failed);
@@ -259,7 +273,7 @@ static size_t mock_unmap_pages(struct iommu_domain *domain, unsigned long iova,
 		}
 		WRITE_ONCE(*entry, (old & ~(ENTRY_VALID | ENTRY_NEW)) |
 				   ENTRY_STALE);
-		atomic_long_dec(&mock.pages);
+		mock_count_pages(md, -1);
 	}
 	if (done && !iommu_iotlb_gather_queued(gather))
 		iommu_iotlb_gather_add_page(domain, gather, iova, done);
@@ -444,6 +458,13 @@ static void mock_get_resv_regions(struct device *dev, struct list_head *head)
 		list_add_tail(&region->list, head);
 }
 
+#ifdef CONFIG_IOMMU_BOUNCE_BUFFERS
+static enum iommu_bounce_hint mock_bounce_hint(struct device *dev)
+{
+	return dev_profile(dev)->never ? IOMMU_BOUNCE_NEVER : IOMMU_BOUNCE_NEUTRAL;
+}
+#endif
+
 static struct iommu_domain mock_identity = {
 	.type = IOMMU_DOMAIN_IDENTITY,
 	.ops = &(const struct iommu_domain_ops){ .attach_dev = mock_attach },
@@ -455,6 +476,9 @@ static const struct iommu_ops mock_ops = {
 	.probe_device = mock_probe_device,
 	.device_group = mock_device_group,
 	.get_resv_regions = mock_get_resv_regions,
+#ifdef CONFIG_IOMMU_BOUNCE_BUFFERS
+	.bounce_hint = mock_bounce_hint,
+#endif
 	.identity_domain = &mock_identity,
 	.default_domain_ops = &mock_domain_ops,
 };
@@ -468,7 +492,7 @@ int mock_iommu_init(void)
 	return iommu_device_register(&mock.iommu, &mock_ops, NULL);
 }
 
-static int mock_device_add(enum mock_profile_id id)
+int mock_device_add(enum mock_profile_id id)
 {
 	const struct mock_profile *profile = &mock_profiles[id];
 	struct platform_device *pdev = platform_device_alloc(DEVICE_NAME, id);
@@ -510,14 +534,18 @@ int mock_devices_add(void)
 	return 0;
 }
 
+void mock_device_del(enum mock_profile_id id)
+{
+	platform_device_unregister(mock.pdev[id]);
+	mock.pdev[id] = NULL;
+}
+
 void mock_devices_del(void)
 {
 	int i;
 
-	for (i = 0; i < MOCK_NR_PROFILES; i++) {
-		platform_device_unregister(mock.pdev[i]);
-		mock.pdev[i] = NULL;
-	}
+	for (i = 0; i < MOCK_NR_PROFILES; i++)
+		mock_device_del(i);
 }
 
 struct device *mock_device(enum mock_profile_id id)
@@ -680,6 +708,11 @@ void mock_get_counts(struct mock_counts *counts)
 long mock_pages_mapped(void)
 {
 	return atomic_long_read(&mock.pages);
+}
+
+long mock_pages_mapped_for(struct device *dev)
+{
+	return atomic_long_read(&to_mock(iommu_get_domain_for_dev(dev))->pages);
 }
 
 unsigned int mock_errors(void)

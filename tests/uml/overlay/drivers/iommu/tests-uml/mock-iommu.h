@@ -26,6 +26,7 @@
  * @granule_shift: smallest IOMMU page
  * @group: profiles with the same nonzero number share a domain
  * @noncoherent: the device does not snoop the CPU's caches
+ * @never: its IOMMU says that it does not get on with bounce buffers
  */
 struct mock_profile {
 	const char *name;
@@ -40,6 +41,7 @@ struct mock_profile {
 	u8 granule_shift;
 	u8 group;
 	bool noncoherent;
+	bool never;
 };
 
 enum mock_profile_id {
@@ -54,6 +56,8 @@ enum mock_profile_id {
 	MOCK_SHARED_WIDE,
 	MOCK_SHARED_NARROW,
 	MOCK_NONCOHERENT,
+	MOCK_JOINED,
+	MOCK_NEVER,
 	MOCK_NR_PROFILES
 };
 
@@ -74,6 +78,8 @@ struct mock_counts {
 extern const struct mock_profile mock_profiles[MOCK_NR_PROFILES];
 
 int mock_iommu_init(void);
+int mock_device_add(enum mock_profile_id id);
+void mock_device_del(enum mock_profile_id id);
 int mock_devices_add(void);
 void mock_devices_del(void);
 struct device *mock_device(enum mock_profile_id id);
@@ -87,6 +93,8 @@ bool mock_dev_reaches(struct device *dev, dma_addr_t addr, int prot,
 
 void mock_get_counts(struct mock_counts *counts);
 long mock_pages_mapped(void);
+/* In the domain of this device alone */
+long mock_pages_mapped_for(struct device *dev);
 unsigned int mock_errors(void);
 
 /* Every n-th map fails, the first n-1 pages of it done: 1 for all, 0 for none. */
