@@ -24,6 +24,9 @@ esac
 export KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 2026'
 export KBUILD_BUILD_USER=builder KBUILD_BUILD_HOST=iommu-bounce-buffers KBUILD_BUILD_VERSION=1
 export CCACHE_BASEDIR=$ROOT CCACHE_NOHASHDIR=1
+# What a file includes, the compiler tells: a first build takes no longer than without
+# ccache, where preprocessing everything once more made it a fifth longer.
+export CCACHE_DEPEND=1
 KBUILD_ARGS=(${ARCH:+"ARCH=$ARCH"})
 if command -v ccache >/dev/null; then
 	KBUILD_ARGS+=("CC=ccache ${CC:-gcc}" "HOSTCC=ccache ${HOSTCC:-gcc}")
