@@ -222,7 +222,8 @@ static void copy_highmem(phys_addr_t phys, void *slot, size_t len, bool to_slot)
 static __always_inline void copy_phys(phys_addr_t phys, void *slot, size_t len,
 				      bool to_slot)
 {
-	if (PhysHighMem(phys))
+	/* What ends in memory with a kernel address has one from its start on. */
+	if (PhysHighMem(phys + len - 1))
 		copy_highmem(phys, slot, len, to_slot);
 	else if (to_slot)
 		memcpy(slot, phys_to_virt(phys), len);

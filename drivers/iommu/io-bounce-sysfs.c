@@ -76,6 +76,14 @@ int io_bounce_store(struct io_bounce *bounce, struct device *dev,
 	if (!bounce || bounce->hint == IOMMU_BOUNCE_NEVER)
 		return -EOPNOTSUPP;
 
+	/*
+	 * The places that ask whose an address is are patched one by one: each
+	 * has to ask before anything is bounced. Never to be disabled, for there
+	 * may be bounced mappings from now on.
+	 */
+	if ((knob == IO_BOUNCE_MODE ? value : bounce->mode) != BOUNCE_OFF)
+		static_branch_enable(&io_bounce_key);
+
 	if (knob == IO_BOUNCE_MODE)
 		io_bounce_follow(bounce, value, bounce->max);
 	else
@@ -86,7 +94,5 @@ int io_bounce_store(struct io_bounce *bounce, struct device *dev,
 		return 0;
 	}
 	io_bounce_reserve(bounce, dev);
-	/* Never to be disabled: there may be bounced mappings from now on. */
-	static_branch_enable(&io_bounce_key);
 	return 0;
 }

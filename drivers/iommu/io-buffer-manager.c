@@ -406,8 +406,8 @@ void io_buffer_manager_destroy(struct io_buffer_manager *mgr)
 {
 	unsigned int perm, class;
 
-	/* In this order: what grows is looked after from then on. */
-	cancel_work_sync(&mgr->work);
+	/* For good: what is idle is looked for until it is stopped, and may ask. */
+	disable_work_sync(&mgr->work);
 	io_buffer_reclaim_stop(mgr);
 
 	guard(mutex)(&mgr->lock);
@@ -494,13 +494,14 @@ void io_buffer_want(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 			return;
 		/* Queuing the work orders this before the worker's reads. */
 		mgr->limits = *limits;
-	} else if (!READ_ONCE(mgr->size)) {
-		/*
-		 * Another CPU may still be filling in the limits: let it be
-		 * the one that queues the work.
-		 */
+		/* Whoever wants the same meanwhile leaves the queuing to us. */
+		set_bit(bit, &mgr->wanted);
+		queue_work(system_dfl_wq, &mgr->work);
 		return;
 	}
+	/* Another CPU may still be filling in the limits: it queues the work. */
+	if (!READ_ONCE(mgr->size))
+		return;
 
 	if (!test_and_set_bit(bit, &mgr->wanted))
 		queue_work(system_dfl_wq, &mgr->work);

@@ -4,6 +4,7 @@
  */
 
 #include <kunit/test.h>
+#include <linux/delay.h>
 #include <linux/dma-mapping.h>
 #include <linux/sizes.h>
 #include <linux/string.h>
@@ -530,6 +531,51 @@ static void manager_grows_at_once_to_the_budget(struct kunit *test)
 	KUNIT_EXPECT_GT(test, t->mgr->memory, SZ_64M - SZ_64K);
 }
 
+struct manager_end {
+	struct work_struct work;
+	struct io_buffer_manager *mgr;
+};
+
+static void manager_end(struct work_struct *work)
+{
+	io_buffer_manager_destroy(container_of(work, struct manager_end,
+					       work)->mgr);
+}
+
+/* Ageing finds that the reserve lacks something, and the manager is on its way out. */
+static void manager_ends_while_its_reserve_is_wanted(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer_manager *mgr;
+	struct manager_end end;
+	struct io_buffer buf;
+	unsigned int maps;
+
+	manager_start(test, SZ_16M);
+	mgr = t->mgr;
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+	io_buffer_pool_put(&buf);
+	maps = t->fake->maps;
+	mgr->keep = 1;
+
+	mutex_lock(&mgr->lock);
+	io_buffer_reclaim_soon(mgr);
+	while (!(work_busy(&mgr->age_work.work) & WORK_BUSY_RUNNING))
+		msleep(1);
+	end.mgr = mgr;
+	INIT_WORK_ONSTACK(&end.work, manager_end);
+	queue_work(system_dfl_wq, &end.work);
+	/* Time enough to be where it waits for ageing to come to its end */
+	msleep(50);
+	mutex_unlock(&mgr->lock);
+	flush_work(&end.work);
+	destroy_work_on_stack(&end.work);
+	flush_work(&mgr->work);
+	t->mgr = NULL;
+	KUNIT_EXPECT_EQ(test, t->fake->maps, maps);
+}
+
 static void manager_goes_without_a_window(struct kunit *test)
 {
 	struct io_buffer_limits limits = limits_64;
@@ -563,6 +609,7 @@ static struct kunit_case manager_cases[] = {
 	KUNIT_CASE(manager_tries_again_after_a_refusal),
 	KUNIT_CASE(manager_grows_at_once),
 	KUNIT_CASE(manager_grows_at_once_to_the_budget),
+	KUNIT_CASE(manager_ends_while_its_reserve_is_wanted),
 	KUNIT_CASE(manager_goes_without_a_window),
 	{}
 };
