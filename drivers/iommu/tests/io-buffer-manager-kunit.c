@@ -562,7 +562,7 @@ static void manager_ends_while_its_reserve_is_wanted(struct kunit *test)
 	mutex_lock(&mgr->lock);
 	io_buffer_reclaim_soon(mgr);
 	while (!(work_busy(&mgr->age_work.work) & WORK_BUSY_RUNNING))
-		msleep(1);
+		msleep(20);
 	end.mgr = mgr;
 	INIT_WORK_ONSTACK(&end.work, manager_end);
 	queue_work(system_dfl_wq, &end.work);
