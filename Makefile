@@ -39,6 +39,8 @@ deps: ## install, or name, the packages this needs
 	scripts/deps
 deps-bench: ## also what only stack and sweep need
 	scripts/deps bench
+qemu10: ## QEMU 10 from the backports of Debian 12, unpacked beside the installed one: build/qemu10
+	scripts/fetch-qemu
 fetch: ## the pinned kernel, unpacked: build/pristine (or from LINUX=<tree or tarball>)
 	scripts/fetch
 tree: need fetch ## that kernel with the series on it: build/linux
@@ -70,4 +72,4 @@ need:
 	@for tool in git python3; do command -v $$tool >/dev/null || \
 		{ echo "$$tool is missing: 'make deps' installs or names what is needed" >&2; exit 1; }; done
 
-.PHONY: need run test check bench calls native stack sweep deps deps-bench fetch tree kernel debug series branch refresh clean distclean help
+.PHONY: need run test check bench calls native stack sweep deps deps-bench qemu10 fetch tree kernel debug series branch refresh clean distclean help
