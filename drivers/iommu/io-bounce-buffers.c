@@ -155,7 +155,6 @@ static __always_inline void put_slot(const struct io_bounce *bounce,
 	trace_bounce_unmap(dev, addr, buf);
 	if (unlikely(READ_ONCE(bounce->wipe)))
 		io_bounce_wipe(bounce, buf);
-	io_bounce_watch_end(buf);
 	io_buffer_slot(buf)->len = 0;
 	io_buffer_pool_put(buf);
 }
@@ -238,22 +237,34 @@ static __always_inline void copy_phys(phys_addr_t phys, void *slot, size_t len,
 static bool next_part(const struct io_buffer *buf, size_t offset, size_t len,
 		      phys_addr_t *phys, size_t *part)
 {
-	const phys_addr_t *granules = io_buffer_granules(buf);
+	const struct io_buffer_granule *g = io_buffer_granules(buf);
 	size_t granule = 1UL << buf->chunk->granule_shift;
 	size_t in_granule = offset & (granule - 1);
-	size_t i = offset >> buf->chunk->granule_shift;
+	size_t end;
 
 	*part = len;
-	if (!granules)
+	if (!g)
 		return false;
 
-	*part = min(len, granule - in_granule);
-	if (!(granules[i] & IO_BUFFER_GRANULE_VALID))
+	g += offset >> buf->chunk->granule_shift;
+	end = g->start + g->len;
+	if (!g->len || in_granule < g->start || in_granule >= end) {
+		if (g->len && in_granule < g->start)
+			end = g->start;
+		else
+			end = granule;
+		*part = min(len, end - in_granule);
 		return false;
+	}
 
-	*phys = (granules[i] & ~IO_BUFFER_GRANULE_VALID) + in_granule;
-	for (; *part < len && granules[i + 1] == granules[i] + granule; i++)
-		*part = min(len, *part + granule);
+	*phys = g->phys + in_granule;
+	*part = min(len, end - in_granule);
+	/* Go on where the next granule begins where this one ends. */
+	for (; *part < len && end == granule; g++, end = g->start + g->len) {
+		if (g[1].start || !g[1].len || g[1].phys != g->phys + granule)
+			break;
+		*part = min(len, *part + g[1].len);
+	}
 	return true;
 }
 
@@ -376,7 +387,6 @@ fill_slot(struct io_bounce *bounce, struct device *dev,
 	copy_phys(phys, io_buffer_vaddr(buf) + offset, size, true);
 	sync_in(bounce, buf, offset, size, dir);
 	trace_bounce_map(dev, addr, buf);
-	io_bounce_watch(bounce, dev, buf);
 	return addr;
 }
 
@@ -457,11 +467,30 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 	return map_slot(bounce, dev, phys, offset, size, dir);
 }
 
+/*
+ * Unmapping ends all of a mapping, whatever length the driver gives: do not lose
+ * the tail of a buffer that is unmapped with less than it was mapped with. More is
+ * clamped when it is copied. Lists may be unmapped by the address of their head.
+ */
+static noinline size_t whole_mapping(struct device *dev,
+				     const struct io_buffer *buf, size_t size)
+{
+	const struct io_buffer_slot *slot = io_buffer_slot(buf);
+
+	if (slot->orig == IO_BUFFER_LIST || size > slot->len)
+		return size;
+	dev_warn_once(dev, "DMA mapping of %u bytes unmapped with %zu\n",
+		      slot->len, size);
+	return slot->len;
+}
+
 static __always_inline void
 unmap_slot(struct io_bounce *bounce, struct device *dev,
 	   const struct io_buffer *buf, dma_addr_t addr, size_t size,
 	   enum dma_data_direction dir, unsigned long attrs)
 {
+	if (unlikely(size != io_buffer_slot(buf)->len))
+		size = whole_mapping(dev, buf, size);
 	if (dir != DMA_TO_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
 		io_bounce_copy_out(bounce, dev, buf,
 				   io_buffer_offset_in_slot(buf, addr), size,

@@ -54,6 +54,8 @@ void io_bounce_destroy(struct io_bounce_ref *ref);
 int io_bounce_parse(enum io_bounce_knob knob, const char *buf);
 int io_bounce_show(const struct io_bounce *bounce, enum io_bounce_knob knob,
 		   char *buf);
+int io_bounce_show_device(const struct io_bounce *bounce, struct device *dev,
+			  char *buf, int at);
 int io_bounce_store(struct io_bounce *bounce, struct device *dev,
 		    enum io_bounce_knob knob, int value);
 void io_bounce_add_device(struct io_bounce_ref *ref, struct device *dev);
@@ -143,6 +145,12 @@ static inline int io_bounce_show(const struct io_bounce *bounce,
 				 enum io_bounce_knob knob, char *buf)
 {
 	return -EOPNOTSUPP;
+}
+
+static inline int io_bounce_show_device(const struct io_bounce *bounce,
+					struct device *dev, char *buf, int at)
+{
+	return 0;
 }
 
 static inline int io_bounce_store(struct io_bounce *bounce, struct device *dev,

@@ -23,6 +23,7 @@ static const char * const io_bounce_counter_names[] = {
 	[IO_BOUNCE_SKIP_LIMIT]	= "skip_limit",
 	[IO_BOUNCE_SKIP_ATTRS]	= "skip_attrs",
 	[IO_BOUNCE_SKIP_DEVICE]	= "skip_device",
+	[IO_BOUNCE_SKIP_UNPROMISED] = "skip_unpromised",
 	[IO_BOUNCE_SKIP_MEMORY]	= "skip_memory",
 	[IO_BOUNCE_MUST_HITS]	= "must_hits",
 	[IO_BOUNCE_MUST_MISSES]	= "must_misses",
@@ -131,10 +132,8 @@ static struct dentry *get_root(void)
 {
 	guard(mutex)(&io_bounce_root_lock);
 
-	if (!io_bounce_root) {
+	if (!io_bounce_root)
 		io_bounce_root = debugfs_create_dir("iommu_bounce", NULL);
-		io_bounce_watch_debugfs(io_bounce_root);
-	}
 	return io_bounce_root;
 }
 

@@ -27,6 +27,7 @@ static void io_bounce_work(struct work_struct *work)
 			/* Pairs with io_bounce_count(): zeroed, then seen. */
 			smp_store_release(&bounce->stats, stats);
 	}
+	io_bounce_report_unpromised(bounce);
 	io_bounce_limit_calibrate(&bounce->limit, bounce->mgr.granule_shift);
 }
 
@@ -62,7 +63,6 @@ void io_bounce_setup(struct io_bounce *bounce, bool coherent,
 {
 	bounce->coherent = coherent;
 	INIT_WORK(&bounce->work, io_bounce_work);
-	io_bounce_watch_setup(bounce);
 	io_bounce_default(bounce);
 	io_buffer_manager_init(&bounce->mgr, domain, iovad, memory_max);
 }
@@ -76,7 +76,7 @@ void io_bounce_setup(struct io_bounce *bounce, bool coherent,
 void io_bounce_teardown(struct io_bounce *bounce)
 {
 	cancel_work_sync(&bounce->work);
-	io_bounce_watch_teardown(bounce);
+	put_device(bounce->unpromised);
 	io_buffer_manager_destroy(&bounce->mgr);
 	free_percpu(bounce->stats);
 }

@@ -17,14 +17,19 @@
 
 struct dentry;
 
-/* AUTO waits for a measurement before it bounces anything. */
+/*
+ * Which mappings are bounced by choice. AUTO and ON ask for the promise of the
+ * device's driver, AUTO also for a measurement; FORCE asks for neither.
+ */
 enum bounce_mode {
 	BOUNCE_OFF,
 	BOUNCE_AUTO,
 	BOUNCE_ON,
+	BOUNCE_FORCE,
+	BOUNCE_NR_MODES
 };
 
-extern const char * const io_bounce_modes[BOUNCE_ON + 1];
+extern const char * const io_bounce_modes[BOUNCE_NR_MODES];
 
 /* One counter for each path; io_bounce_counter_names[] says what they count. */
 enum io_bounce_counter {
@@ -38,6 +43,7 @@ enum io_bounce_counter {
 	IO_BOUNCE_SKIP_LIMIT,
 	IO_BOUNCE_SKIP_ATTRS,
 	IO_BOUNCE_SKIP_DEVICE,
+	IO_BOUNCE_SKIP_UNPROMISED,
 	IO_BOUNCE_SKIP_MEMORY,
 	IO_BOUNCE_MUST_HITS,
 	IO_BOUNCE_MUST_MISSES,
@@ -63,15 +69,17 @@ struct io_bounce_stats {
  *	given back, so that those not in use show nothing
  * @hint: what the IOMMU driver says of the first device; NEVER as soon as it says so
  *	of another
- * @mode: off, auto or on; changes under the group's mutex, as does
+ * @mode: &enum bounce_mode; changes under the group's mutex, as does
  * @max: what the limit is said to be, in bytes; 0: it sets itself
  * @stats: counters; NULL until the first count has woken @work
  * @sample_at: in 64-bit jiffies: do not sample @high_water before
  * @early: what was counted while @stats was NULL, by &enum io_bounce_counter
  * @high_water: most slots in use at once, as far as was sampled
  * @work: allocates @stats and makes the first estimate of what @limit should be
+ * @unpromised: the first device left alone because its driver did not promise
+ *	strict DMA ownership, until @work has reported it
+ * @reported: @unpromised was reported; at most once for each domain and mode
  * @dir: in debugfs
- * @watch: looks for mappings that live long
  */
 struct io_bounce {
 	struct io_buffer_manager mgr;
@@ -86,10 +94,9 @@ struct io_bounce {
 	atomic_t early[IO_BOUNCE_NR_COUNTERS];
 	unsigned int high_water;
 	struct work_struct work;
+	struct device *unpromised;
+	bool reported;
 	struct dentry *dir;
-#ifdef CONFIG_IOMMU_BOUNCE_WATCH
-	struct delayed_work watch;
-#endif
 };
 
 extern size_t io_bounce_memory;
@@ -153,7 +160,9 @@ void io_bounce_teardown(struct io_bounce *bounce);
 
 bool io_bounce_possible(const struct io_bounce *bounce, struct device *dev,
 			unsigned long attrs);
-bool io_bounce_no_choice(struct device *dev, unsigned long attrs);
+bool io_bounce_no_choice(const struct io_bounce *bounce, struct device *dev,
+			 unsigned long attrs);
+void io_bounce_report_unpromised(struct io_bounce *bounce);
 bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
 		       size_t size, unsigned int pieces,
 		       enum dma_data_direction dir, unsigned long attrs);
@@ -213,49 +222,6 @@ bool io_bounce_get_must(struct io_bounce *bounce, struct device *dev,
 dma_addr_t io_bounce_map_must(struct io_bounce *bounce, struct device *dev,
 			      phys_addr_t phys, size_t offset, size_t size,
 			      enum dma_data_direction dir, unsigned long attrs);
-
-/* io-bounce-watch.c */
-#ifdef CONFIG_IOMMU_BOUNCE_WATCH
-void io_bounce_watch_setup(struct io_bounce *bounce);
-void io_bounce_watch_teardown(struct io_bounce *bounce);
-void io_bounce_watch(struct io_bounce *bounce, struct device *dev,
-		     const struct io_buffer *buf);
-
-/* The next owner is not to be taken for this one. */
-static inline void io_bounce_watch_end(const struct io_buffer *buf)
-{
-	WRITE_ONCE(io_buffer_slot(buf)->life.since, 0);
-}
-
-unsigned int io_bounce_watch_scan(struct io_bounce *bounce);
-void io_bounce_watch_debugfs(struct dentry *root);
-#else
-static inline void io_bounce_watch_setup(struct io_bounce *bounce)
-{
-}
-
-static inline void io_bounce_watch_teardown(struct io_bounce *bounce)
-{
-}
-
-static inline void io_bounce_watch(struct io_bounce *bounce, struct device *dev,
-				   const struct io_buffer *buf)
-{
-}
-
-static inline void io_bounce_watch_end(const struct io_buffer *buf)
-{
-}
-
-static inline unsigned int io_bounce_watch_scan(struct io_bounce *bounce)
-{
-	return 0;
-}
-
-static inline void io_bounce_watch_debugfs(struct dentry *root)
-{
-}
-#endif
 
 void io_bounce_debugfs_add(struct io_bounce *bounce);
 void io_bounce_debugfs_remove(struct io_bounce *bounce);

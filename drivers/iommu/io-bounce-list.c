@@ -24,7 +24,7 @@ static unsigned int slot_class(const struct io_buffer *buf)
 static void begin_list(const struct io_buffer *buf, size_t start, size_t len)
 {
 	struct io_buffer_slot *slot = io_buffer_slot(buf);
-	phys_addr_t *granules = io_buffer_granules(buf);
+	struct io_buffer_granule *granules = io_buffer_granules(buf);
 
 	slot->orig = IO_BUFFER_LIST;
 	slot->start = start;
@@ -41,37 +41,40 @@ static void begin_list(const struct io_buffer *buf, size_t start, size_t len)
 static void link_list(const struct io_buffer *buf, size_t offset,
 		      phys_addr_t phys, size_t len)
 {
-	unsigned int shift = buf->chunk->granule_shift;
-	phys_addr_t *granules = io_buffer_granules(buf);
+	size_t granule = 1UL << buf->chunk->granule_shift;
+	struct io_buffer_granule *g = io_buffer_granules(buf);
 	struct io_buffer_slot *slot = io_buffer_slot(buf);
-	size_t i, last = (offset + len - 1) >> shift;
+	size_t start = offset & (granule - 1);
+	size_t part;
 
-	if (!granules) {
+	if (!g) {
 		/* One granule, hence one place: as for a single mapping. */
 		slot->orig = phys - (offset - slot->start);
 		return;
 	}
 
-	phys = (phys >> shift) << shift;
-	for (i = offset >> shift; i <= last; i++) {
-		granules[i] = phys | IO_BUFFER_GRANULE_VALID;
-		phys += (phys_addr_t)1 << shift;
+	g += offset >> buf->chunk->granule_shift;
+	for (phys -= start; len; len -= part, phys += granule, start = 0) {
+		part = min(len, granule - start);
+		*g++ = (struct io_buffer_granule) {
+			.phys = phys,
+			.start = start,
+			.len = part,
+		};
 	}
 }
 
 static void unlink_list(const struct io_buffer *buf, size_t offset, size_t len)
 {
 	unsigned int shift = buf->chunk->granule_shift;
-	phys_addr_t *granules = io_buffer_granules(buf);
-	size_t i, last = (offset + len - 1) >> shift;
+	struct io_buffer_granule *granules = io_buffer_granules(buf);
+	size_t first = offset >> shift, last = (offset + len - 1) >> shift;
 
-	if (!granules) {
+	if (granules)
+		memset(&granules[first], 0,
+		       (last - first + 1) * sizeof(*granules));
+	else
 		io_buffer_slot(buf)->orig = IO_BUFFER_LIST;
-		return;
-	}
-
-	for (i = offset >> shift; i <= last; i++)
-		granules[i] = 0;
 }
 
 static bool get_list_slot(struct io_bounce *bounce, struct device *dev,
@@ -173,7 +176,7 @@ bool __io_bounce_takes_sg(struct io_bounce *bounce, struct device *dev,
 	int i;
 
 	if (!io_bounce_possible(bounce, dev, attrs) ||
-	    io_bounce_no_choice(dev, attrs))
+	    io_bounce_no_choice(bounce, dev, attrs))
 		return false;
 	for_each_sg(sg, s, nents, i) {
 		if (!s->length || is_zone_device_page(sg_page(s)))
@@ -221,6 +224,9 @@ static dma_addr_t map_list(struct io_bounce *bounce, struct device *dev,
 		pos += s->length;
 		if (!len)
 			continue;
+		/* A list in one granule is one entry: clamp syncs to that. */
+		if (!io_buffer_granules(&buf))
+			begin_list(&buf, offset, len);
 		link_list(&buf, offset, entry_phys(s), len);
 		io_bounce_copy_in(bounce, dev, &buf, offset, len, dir);
 	}
@@ -228,7 +234,6 @@ static dma_addr_t map_list(struct io_bounce *bounce, struct device *dev,
 			   IO_BOUNCE_STEP_MAP, slot_class(&buf), dir, 1);
 	/* Where the first entry begins, as when it is unmapped. */
 	trace_bounce_map(dev, io_buffer_iova(&buf) + sg_dma_address(sg), &buf);
-	io_bounce_watch(bounce, dev, &buf);
 	return io_buffer_iova(&buf);
 }
 
@@ -390,7 +395,6 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 	state->addr = io_buffer_iova(&buf) + start;
 	state->__size |= DMA_IOVA_USE_BOUNCE;
 	trace_bounce_map(dev, state->addr, &buf);
-	io_bounce_watch(bounce, dev, &buf);
 	return unused;
 }
 

@@ -13,8 +13,9 @@
 #include <linux/init.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
-#include <linux/pci.h>
+#include <linux/seq_buf.h>
 #include <linux/string.h>
+#include <linux/sysfs.h>
 
 #include "io-bounce-internal.h"
 #include "iommu-priv.h"
@@ -37,6 +38,7 @@ const char * const io_bounce_modes[] = {
 	[BOUNCE_OFF]	= "off",
 	[BOUNCE_AUTO]	= "auto",
 	[BOUNCE_ON]	= "on",
+	[BOUNCE_FORCE]	= "force",
 };
 
 static enum bounce_mode bounce_mode __ro_after_init =
@@ -64,7 +66,7 @@ static int __init bounce_setup(char *str)
 	if (mode >= 0)
 		bounce_mode = mode;
 	else
-		pr_warn("iommu.bounce=%s: expected off, auto or on, keeping %s\n",
+		pr_warn("iommu.bounce=%s: expected off, auto, on or force, keeping %s\n",
 			str ?: "", io_bounce_modes[bounce_mode]);
 	return 0;
 }
@@ -149,7 +151,10 @@ static int __init io_bounce_init(void)
 	}
 
 	static_branch_enable(&io_bounce_key);
-	if (bounce_mode == BOUNCE_ON && bounce_limit)
+	if (bounce_mode == BOUNCE_FORCE)
+		pr_info("mappings of all devices of up to %zu bytes, whether or not their drivers allow for it, up to %zu KiB per domain\n",
+			bounce_limit ?: LIMIT_MAX, io_bounce_memory / SZ_1K);
+	else if (bounce_mode == BOUNCE_ON && bounce_limit)
 		pr_info("mappings of up to %zu bytes, up to %zu KiB per domain\n",
 			bounce_limit, io_bounce_memory / SZ_1K);
 	else
@@ -191,8 +196,10 @@ enum iommu_bounce_hint io_bounce_hint(struct device *dev)
 /**
  * io_bounce_follow - have the bounce buffers of a domain do as they are told
  * @bounce: the bounce buffers of the domain
- * @mode: off, auto or on
+ * @mode: which mappings are bounced by choice
  * @max: the largest mapping to bounce, in bytes; 0: as far as it pays
+ *
+ * With %BOUNCE_FORCE and no limit, everything that fits a slot is bounced.
  *
  * Context: may sleep; serialised per domain by the group's mutex.
  */
@@ -203,6 +210,8 @@ void io_bounce_follow(struct io_bounce *bounce, enum bounce_mode mode,
 
 	if (bounce->hint == IOMMU_BOUNCE_NEVER)
 		mode = BOUNCE_OFF;
+	if (mode != bounce->mode)
+		WRITE_ONCE(bounce->reported, false);
 	WRITE_ONCE(bounce->mode, mode);
 	bounce->max = max;
 	if (mode == BOUNCE_OFF)
@@ -211,8 +220,8 @@ void io_bounce_follow(struct io_bounce *bounce, enum bounce_mode mode,
 		io_bounce_limit_change(limit, true,
 				       bounce->hint == IOMMU_BOUNCE_COSTLY ?
 				       LIMIT_START : 0, max ?: LIMIT_AUTO_MAX);
-	else if (max)
-		io_bounce_limit_change(limit, false, 0, max);
+	else if (max || mode == BOUNCE_FORCE)
+		io_bounce_limit_change(limit, false, 0, max ?: LIMIT_MAX);
 	else
 		io_bounce_limit_change(limit, true, LIMIT_START, LIMIT_AUTO_MAX);
 }
@@ -227,19 +236,14 @@ void io_bounce_default(struct io_bounce *bounce)
 }
 
 /*
- * Drivers of GPUs and accelerators share memory of user space and of their own
- * with the device for as long as an object lives, without syncing and mostly
- * without saying so. Small transfers are not what these devices are for.
+ * Copying breaks drivers that touch a buffer while the device owns it, and only
+ * their authors and a run under the checker can tell which do not.
  */
-static bool dev_shares_memory(struct device *dev)
+static __always_inline bool may_choose(const struct io_bounce *bounce,
+				       struct device *dev)
 {
-	unsigned int base;
-
-	if (!dev_is_pci(dev))
-		return false;
-	base = to_pci_dev(dev)->class >> 16;
-	return base == PCI_BASE_CLASS_DISPLAY ||
-	       base == PCI_BASE_CLASS_ACCELERATOR;
+	return dev_dma_strict_ownership(dev) ||
+	       READ_ONCE(bounce->mode) == BOUNCE_FORCE;
 }
 
 /* Not normal memory, or memory that may not be copied behind the caller's back */
@@ -299,14 +303,102 @@ static noinline bool allowed_by_attrs(struct io_bounce *bounce,
 
 /**
  * io_bounce_no_choice - is a mapping never to be bounced by choice
+ * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @attrs: DMA_ATTR_*
  *
  * Return: true if it is bounced only if it must.
  */
-bool io_bounce_no_choice(struct device *dev, unsigned long attrs)
+bool io_bounce_no_choice(const struct io_bounce *bounce, struct device *dev,
+			 unsigned long attrs)
 {
-	return attrs & ATTRS_NO_CHOICE || dev_shares_memory(dev);
+	return attrs & ATTRS_NO_CHOICE || !may_choose(bounce, dev);
+}
+
+/* Leave a device alone whose driver does not promise; the worker says so once. */
+static noinline void skip_unpromised(struct io_bounce *bounce,
+				     struct device *dev)
+{
+	io_bounce_count(bounce, IO_BOUNCE_SKIP_UNPROMISED, 1);
+	if (READ_ONCE(bounce->mode) == BOUNCE_OFF ||
+	    READ_ONCE(bounce->reported) || READ_ONCE(bounce->unpromised))
+		return;
+	get_device(dev);
+	if (cmpxchg(&bounce->unpromised, NULL, dev))
+		put_device(dev);
+	else
+		queue_work(system_dfl_wq, &bounce->work);
+}
+
+/* The driver of a virtio device is not the one of the device that maps. */
+static int append_driver(struct device *dev, void *names)
+{
+	/* As unlocked as in dev_driver_string() */
+	const struct device_driver *drv = READ_ONCE(dev->driver);
+
+	if (drv)
+		seq_buf_printf(names, " %s", drv->name);
+	return 0;
+}
+
+static void driver_names(struct device *dev, struct seq_buf *names)
+{
+	seq_buf_printf(names, "%s", dev_driver_string(dev));
+	device_for_each_child(dev, names, append_driver);
+}
+
+/**
+ * io_bounce_show_device - how a device is bounced, for sysfs
+ * @bounce: the bounce buffers of its domain, or NULL
+ * @dev: the device
+ * @buf: a page
+ * @at: where in @buf to write
+ *
+ * Context: process; the group's mutex is held.
+ * Return: the number of characters.
+ */
+int io_bounce_show_device(const struct io_bounce *bounce, struct device *dev,
+			  char *buf, int at)
+{
+	DECLARE_SEQ_BUF(names, 64);
+	const char *how;
+
+	if (!bounce || bounce->mode == BOUNCE_OFF)
+		how = "off";
+	else if (!device_possible(bounce, dev))
+		how = "mapped directly: not supported for this device";
+	else if (dev_dma_strict_ownership(dev))
+		how = "bounced";
+	else if (bounce->mode == BOUNCE_FORCE)
+		how = "bounced: forced";
+	else
+		how = "mapped directly: no promise of strict DMA ownership";
+	driver_names(dev, &names);
+	return sysfs_emit_at(buf, at, "%s %s: %s\n", dev_name(dev),
+			     seq_buf_str(&names), how);
+}
+
+/**
+ * io_bounce_report_unpromised - name the driver that keeps a device from bouncing
+ * @bounce: the bounce buffers of the domain
+ *
+ * Otherwise "on" would silently do nothing. One line for each domain.
+ *
+ * Context: may sleep; from the worker of @bounce.
+ */
+void io_bounce_report_unpromised(struct io_bounce *bounce)
+{
+	struct device *dev = READ_ONCE(bounce->unpromised);
+	DECLARE_SEQ_BUF(names, 64);
+
+	if (!dev || READ_ONCE(bounce->reported))
+		return;
+	driver_names(dev, &names);
+	dev_info(dev, "iommu: bounce: mapped directly: %s does not promise strict DMA ownership (iommu.bounce=force bounces all the same)\n",
+		 seq_buf_str(&names));
+	WRITE_ONCE(bounce->reported, true);
+	WRITE_ONCE(bounce->unpromised, NULL);
+	put_device(dev);
 }
 
 /**
@@ -330,8 +422,11 @@ bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
 			      IO_BOUNCE_MUST)))
 		return allowed_by_attrs(bounce, dev, attrs);
 
-	if (unlikely(!device_possible(bounce, dev) ||
-		     dev_shares_memory(dev))) {
+	if (unlikely(!may_choose(bounce, dev))) {
+		skip_unpromised(bounce, dev);
+		return false;
+	}
+	if (unlikely(!device_possible(bounce, dev))) {
 		why = IO_BOUNCE_SKIP_DEVICE;
 	} else if (unlikely(!io_bounce_within(&bounce->limit, size, pieces,
 					      dir))) {

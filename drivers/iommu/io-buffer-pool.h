@@ -50,29 +50,25 @@ struct iommu_domain;
 /* In &io_buffer_slot.orig: what stands behind the slot differs by granule. */
 #define IO_BUFFER_LIST		(~(phys_addr_t)0)
 
-/* In &io_buffer_chunk.granules: this granule stands for something. */
-#define IO_BUFFER_GRANULE_VALID	((phys_addr_t)1)
-
-#ifdef CONFIG_IOMMU_BOUNCE_WATCH
 /**
- * struct io_buffer_life - since when a slot is in use, and for whom
- * @since: in jiffies; 0: never mind
- * @stack: who mapped, as stackdepot knows it
- * @dev: the device's name, perhaps cut short: the device may be gone
+ * struct io_buffer_granule - what one granule of a slot for a list stands for
+ * @phys: physical address of the granule behind it
+ * @start: offset in the granule of the first byte that was mapped
+ * @len: number of bytes that were mapped; 0: none
+ *
+ * What lies around the mapped bytes is somebody else's memory.
  */
-struct io_buffer_life {
-	unsigned long since;
-	u32 stack;
-	char dev[28];
+struct io_buffer_granule {
+	phys_addr_t phys;
+	u32 start;
+	u32 len;
 };
-#endif
 
 /**
  * struct io_buffer_slot - what a slot stands for while it is in use
  * @orig: physical address of the first byte, or %IO_BUFFER_LIST
  * @start: offset in the slot of the first byte, in bytes
  * @len: number of bytes from @start on; 0 while the slot is free
- * @life: for io-bounce-watch.c
  *
  * Written by whoever was handed the slot. The pool stores it because it is
  * found by the same arithmetic as the slot, but never reads it.
@@ -81,9 +77,6 @@ struct io_buffer_slot {
 	phys_addr_t orig;
 	u32 start;
 	u32 len;
-#ifdef CONFIG_IOMMU_BOUNCE_WATCH
-	struct io_buffer_life life;
-#endif
 };
 
 /**
@@ -102,8 +95,7 @@ struct io_buffer_word {
  * @iova: address at which the device sees it
  * @size: bytes, a power of two
  * @words: which slots are in use
- * @granules: for slots marked %IO_BUFFER_LIST, the physical address behind
- *	each granule, aligned to the granule, with %IO_BUFFER_GRANULE_VALID;
+ * @granules: for slots marked %IO_BUFFER_LIST, what each granule stands for;
  *	NULL where a slot is one granule, whose one entry is its @orig
  * @index: its place in &io_buffer_pool.chunks
  * @slot_shift: log2 of the bytes in a slot, as in @pool
@@ -123,7 +115,7 @@ struct io_buffer_chunk {
 	dma_addr_t iova;
 	size_t size;
 	struct io_buffer_word *words;
-	phys_addr_t *granules;
+	struct io_buffer_granule *granules;
 	unsigned int index;
 	u8 slot_shift;
 	u8 granule_shift;
@@ -220,7 +212,8 @@ io_buffer_granules_shift(const struct io_buffer_chunk *chunk)
 }
 
 /* The entries of the slot's granules; NULL where a slot is one granule. */
-static inline phys_addr_t *io_buffer_granules(const struct io_buffer *buf)
+static inline struct io_buffer_granule *
+io_buffer_granules(const struct io_buffer *buf)
 {
 	struct io_buffer_chunk *chunk = buf->chunk;
 

@@ -49,6 +49,7 @@ static int bounce_test_init(struct kunit *test)
 	t->mask = DMA_BIT_MASK(64);
 	t->dev->dma_mask = &t->mask;
 	dev_set_dma_skip_sync(t->dev);
+	dev_set_dma_strict_ownership(t->dev);
 	io_bounce_setup(t->bounce, dev_is_dma_coherent(t->dev),
 			&t->fake->domain, &t->fake->iovad, SZ_16M);
 	/* Whatever the parameters say; the other suite lets it move. */
@@ -310,6 +311,19 @@ static void bounce_unmap_twice_is_harmless(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 9, 100));
 }
 
+/* A driver that unmaps with too small a length loses nothing. */
+static void bounce_short_unmap_copies_all(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	dma_addr_t addr = map(t, t->pages, 100, DMA_FROM_DEVICE);
+
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	memset(seen_by_device(t, addr), 7, 100);
+	__io_bounce_unmap(t->bounce, t->dev, addr, 60, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 7, 100));
+	KUNIT_EXPECT_EQ(test, t->pages[100], GUARD);
+}
+
 static bool allowed(struct bounce_test *t, size_t size, unsigned long attrs)
 {
 	return io_bounce_allowed(t->bounce, t->dev, size, 1, DMA_TO_DEVICE,
@@ -332,6 +346,57 @@ static void bounce_policy(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, allowed(t, 1, 0));
 	KUNIT_EXPECT_TRUE(test, allowed(t, LIMIT, DMA_ATTR_NO_WARN));
 	KUNIT_EXPECT_FALSE(test, allowed(t, LIMIT + 1, 0));
+}
+
+/* Drivers that do not promise are left alone, and named; force overrides. */
+static void bounce_asks_for_the_promise(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+
+	dev_clear_dma_strict_ownership(t->dev);
+	KUNIT_EXPECT_FALSE(test, allowed(t, 100, 0));
+	KUNIT_EXPECT_TRUE(test, io_bounce_no_choice(t->bounce, t->dev, 0));
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce,
+						IO_BOUNCE_SKIP_UNPROMISED), 1);
+	flush_work(&t->bounce->work);
+	KUNIT_EXPECT_TRUE(test, t->bounce->reported);
+	KUNIT_EXPECT_NULL(test, t->bounce->unpromised);
+
+	io_bounce_follow(t->bounce, BOUNCE_AUTO, 0);
+	KUNIT_EXPECT_FALSE(test, allowed(t, 100, 0));
+	/* What it would cost is not measured either. */
+	KUNIT_EXPECT_EQ(test, t->bounce->limit.probes, 0);
+
+	io_bounce_follow(t->bounce, BOUNCE_FORCE, 0);
+	KUNIT_EXPECT_TRUE(test, allowed(t, 100, 0));
+	KUNIT_EXPECT_TRUE(test, allowed(t, IO_BUFFER_MAX_SLOT, 0));
+	KUNIT_EXPECT_FALSE(test, allowed(t, 100, DMA_ATTR_LONG_LIVED));
+	KUNIT_EXPECT_FALSE(test, allowed(t, 100, DMA_ATTR_SKIP_CPU_SYNC));
+	io_bounce_follow(t->bounce, BOUNCE_FORCE, SZ_4K);
+	KUNIT_EXPECT_FALSE(test, allowed(t, SZ_4K + 1, 0));
+
+	io_bounce_follow(t->bounce, BOUNCE_ON, LIMIT);
+	KUNIT_EXPECT_FALSE(test, allowed(t, 100, 0));
+	/* Mandatory bounces do not ask. */
+	KUNIT_EXPECT_TRUE(test, allowed(t, 100, IO_BOUNCE_MUST));
+	dev_set_dma_strict_ownership(t->dev);
+	KUNIT_EXPECT_TRUE(test, allowed(t, 100, 0));
+}
+
+/* A driver that sets its DMA mask again may have bounced mappings. */
+static void bounce_keeps_syncing(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	dma_addr_t addr;
+
+	if (!IS_ENABLED(CONFIG_DMA_NEED_SYNC))
+		kunit_skip(test, "nothing is synced");
+	addr = map(t, t->pages, 100, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_FALSE(test, dev_dma_skip_sync(t->dev));
+	KUNIT_EXPECT_EQ(test, dma_set_mask(t->dev, DMA_BIT_MASK(64)), 0);
+	KUNIT_EXPECT_FALSE(test, dev_dma_skip_sync(t->dev));
+	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_FROM_DEVICE, 0);
 }
 
 /* Lay a list out as iommu_dma_map_sg() does; return its length. */
@@ -380,6 +445,32 @@ static dma_addr_t map_list(struct kunit *test, struct scatterlist *sg)
 	sg_dma_address(&sg[1]) = addr + SZ_4K + 4000;
 	sg_dma_address(&sg[2]) = addr + 3 * SZ_4K + 1500;
 	return addr;
+}
+
+/* A sync with too large a length leaves alone what lies around an entry. */
+static void bounce_list_keeps_to_its_entries(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	u8 *p[3] = { t->pages + 3 * SZ_4K + 17, t->pages + 4000,
+		     t->pages + 2 * SZ_4K + 1500 };
+	size_t len[3] = { 100, 1000, 33 };
+	struct scatterlist sg[3];
+	unsigned int i;
+
+	map_list(test, sg);
+	for (i = 0; i < 3; i++) {
+		u8 *seen = seen_by_device(t, sg_dma_address(&sg[i]));
+
+		memset(seen - 17, 7, 17);
+		memset(seen, 7, len[i] + 200);
+		__io_bounce_sync_for_cpu(t->bounce, t->dev,
+					 sg_dma_address(&sg[i]) - 17,
+					 len[i] + 217, DMA_BIDIRECTIONAL);
+		KUNIT_EXPECT_NULL(test, memchr_inv(p[i], 7, len[i]));
+		KUNIT_EXPECT_NULL(test, memchr_inv(p[i] - 17, GUARD, 17));
+		KUNIT_EXPECT_NULL(test, memchr_inv(p[i] + len[i], GUARD, 200));
+	}
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg);
 }
 
 static void bounce_list(struct kunit *test)
@@ -744,42 +835,6 @@ static void bounce_counters_add_up(struct kunit *test)
 			bytes);
 }
 
-static void bounce_reports_what_lives_long(struct kunit *test)
-{
-#ifdef CONFIG_IOMMU_BOUNCE_WATCH
-	struct bounce_test *t = test->priv;
-	struct io_buffer buf;
-	dma_addr_t addr;
-
-	addr = map(t, t->pages, 100, DMA_TO_DEVICE);
-	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
-	/* Nobody else is to look. */
-	io_bounce_watch_teardown(t->bounce);
-	KUNIT_EXPECT_EQ(test, io_bounce_watch_scan(t->bounce), 0);
-
-	/* As if it had been there for longer than anybody waits. */
-	KUNIT_ASSERT_TRUE(test, io_bounce_find(t->bounce, t->dev, addr, &buf));
-	/* Perhaps cut short */
-	KUNIT_EXPECT_TRUE(test, strstarts(dev_name(t->dev),
-					  io_buffer_slot(&buf)->life.dev));
-	KUNIT_EXPECT_GT(test, strlen(io_buffer_slot(&buf)->life.dev), 0);
-	io_buffer_slot(&buf)->life.since -= 3600 * HZ;
-	KUNIT_EXPECT_EQ(test, io_bounce_watch_scan(t->bounce), 1);
-	KUNIT_EXPECT_EQ(test, io_bounce_watch_scan(t->bounce), 0);
-
-	/* What is unmapped is nobody's concern. */
-	io_buffer_slot(&buf)->life.since = jiffies - 3600 * HZ;
-	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_TO_DEVICE, 0);
-	KUNIT_EXPECT_EQ(test, io_bounce_watch_scan(t->bounce), 0);
-	/* Nor is the next owner taken for this one, before it has said who it is. */
-	io_buffer_slot(&buf)->len = 1;
-	KUNIT_EXPECT_EQ(test, io_bounce_watch_scan(t->bounce), 0);
-	io_buffer_slot(&buf)->len = 0;
-#else
-	kunit_skip(test, "needs CONFIG_DMA_API_DEBUG");
-#endif
-}
-
 static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_first_map_misses),
 	KUNIT_CASE(bounce_idle_domain_is_small),
@@ -791,11 +846,14 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_wrong_size_stays_within_the_mapping),
 	KUNIT_CASE(bounce_unmap_twice_is_harmless),
 	KUNIT_CASE(bounce_policy),
+	KUNIT_CASE(bounce_short_unmap_copies_all),
+	KUNIT_CASE(bounce_list_keeps_to_its_entries),
+	KUNIT_CASE(bounce_asks_for_the_promise),
+	KUNIT_CASE(bounce_keeps_syncing),
 	KUNIT_CASE(bounce_list),
 	KUNIT_CASE(bounce_iova),
 	KUNIT_CASE(bounce_iova_errors),
 	KUNIT_CASE(bounce_counters_add_up),
-	KUNIT_CASE(bounce_reports_what_lives_long),
 	KUNIT_CASE(bounce_must),
 	KUNIT_CASE(bounce_must_list),
 	KUNIT_CASE(bounce_wipes_for_the_untrusted),

@@ -20,7 +20,7 @@ IDLE=10			# seconds after which nothing is held
 
 COUNTERS="hits_single hits_sg hits_iova
 	miss_cold miss_busy miss_mask miss_size
-	skip_limit skip_attrs skip_device skip_memory
+	skip_limit skip_attrs skip_device skip_unpromised skip_memory
 	must_hits must_misses bytes_in bytes_out
 	slots_used slots_high_water memory memory_max
 	chunks chunks_grown chunks_returned window_size
@@ -28,7 +28,7 @@ COUNTERS="hits_single hits_sg hits_iova
 # What is never less than it was
 GROWING="hits_single hits_sg hits_iova
 	miss_cold miss_busy miss_mask miss_size
-	skip_limit skip_attrs skip_device skip_memory
+	skip_limit skip_attrs skip_device skip_unpromised skip_memory
 	must_hits must_misses bytes_in bytes_out
 	slots_high_water chunks_grown chunks_returned
 	limit_trials limit_probes"
@@ -99,7 +99,7 @@ value()
 
 hits() { value "$1" "$2" hits_single hits_sg hits_iova; }
 misses() { value "$1" "$2" miss_cold miss_busy miss_mask miss_size; }
-skips() { value "$1" "$2" skip_limit skip_attrs skip_device skip_memory; }
+skips() { value "$1" "$2" skip_limit skip_attrs skip_device skip_unpromised skip_memory; }
 tried() { echo $(($(hits "$1" "$2") + $(misses "$1" "$2"))); }
 mapped() { echo $(($(tried "$1" "$2") + $(skips "$1" "$2"))); }
 copied() { value "$1" "$2" bytes_in bytes_out; }

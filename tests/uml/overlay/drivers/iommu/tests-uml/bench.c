@@ -296,6 +296,7 @@ static struct platform_device *add_device(int id)
 	if (!pdev)
 		return NULL;
 	dev_assign_dma_coherent(&pdev->dev, true);
+	dev_set_dma_strict_ownership(&pdev->dev);
 	if (platform_device_add(pdev)) {
 		platform_device_put(pdev);
 		return NULL;

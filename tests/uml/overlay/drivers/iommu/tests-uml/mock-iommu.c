@@ -504,6 +504,9 @@ int mock_device_add(enum mock_profile_id id)
 	dev = &pdev->dev;
 	dev->bus_dma_limit = profile->bus_limit;
 	dev_assign_dma_coherent(dev, !profile->noncoherent);
+#ifdef CONFIG_IOMMU_BOUNCE_BUFFERS	/* the tests also run without the series */
+	dev_set_dma_strict_ownership(dev);
+#endif
 	ret = platform_device_add(pdev);
 	if (ret) {
 		platform_device_put(pdev);
