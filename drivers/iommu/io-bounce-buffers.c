@@ -17,14 +17,10 @@
 #include <linux/dma-map-ops.h>
 #include <linux/highmem.h>
 #include <linux/iommu.h>
-#include <linux/jiffies.h>
 #include <linux/kmsan-checks.h>
 #include <trace/events/iommu_bounce.h>
 
 #include "io-bounce-internal.h"
-
-/* Slots in use are counted by looking at all of them: not every time. */
-#define SAMPLE_PERIOD	(HZ / 10)
 
 /**
  * io_bounce_ordinary - a mapping is about to be made the ordinary way
@@ -58,28 +54,8 @@ static noinline void io_bounce_missed(struct io_bounce *bounce,
 	io_bounce_count(bounce, IO_BOUNCE_MISS_COLD + why, 1);
 	trace_bounce_miss(dev, size, dir, why);
 	io_bounce_ordinary(bounce, dev, size, 0, dir);
-	/* This is when more is in use than ever, if it is. */
-	if (time_after_eq64(get_jiffies_64(), READ_ONCE(bounce->sample_at))) {
-		WRITE_ONCE(bounce->sample_at, get_jiffies_64() + SAMPLE_PERIOD);
-		io_bounce_sample_use(bounce);
-	}
 	if (why == IO_BUFFER_MISS_BUSY || why == IO_BUFFER_MISS_COLD)
 		io_buffer_want(&bounce->mgr, perm, size, &limits);
-}
-
-/**
- * io_bounce_sample_use - see whether more slots are in use than ever before
- * @bounce: the bounce buffers of the domain
- *
- * Called on some of the misses, and when somebody looks.
- */
-void io_bounce_sample_use(struct io_bounce *bounce)
-{
-	unsigned int used = io_buffer_manager_used(&bounce->mgr);
-
-	/* Two CPUs may race: it is a sample anyway. */
-	if (used > READ_ONCE(bounce->high_water))
-		WRITE_ONCE(bounce->high_water, used);
 }
 
 static __always_inline bool try_slot(struct io_bounce *bounce,
@@ -153,6 +129,7 @@ static __always_inline void put_slot(const struct io_bounce *bounce,
 				     const struct io_buffer *buf)
 {
 	trace_bounce_unmap(dev, addr, buf);
+	io_bounce_check_end(buf);
 	if (unlikely(READ_ONCE(bounce->wipe)))
 		io_bounce_wipe(bounce, buf);
 	io_buffer_slot(buf)->len = 0;
@@ -163,9 +140,12 @@ static __always_inline bool find_slot(struct io_bounce *bounce,
 				      struct device *dev, dma_addr_t addr,
 				      struct io_buffer *buf)
 {
-	if (likely(io_buffer_find(&bounce->mgr, addr, buf) &&
-		   io_buffer_slot(buf)->len))
-		return true;
+	/* The chunk of a slot that is not in use may go at any time. */
+	scoped_guard(rcu) {
+		if (likely(io_buffer_find(&bounce->mgr, addr, buf) &&
+			   io_buffer_slot(buf)->len))
+			return true;
+	}
 
 	dev_warn_once(dev, "no DMA mapping at %pad\n", &addr);
 	return false;
@@ -307,8 +287,10 @@ clamp_to_mapping(struct device *dev, const struct io_buffer *buf, size_t offset,
 		   len <= end - offset))
 		return len;
 
-	dev_warn_once(dev, "DMA mapping of %u bytes used with offset %zd, size %zu\n",
-		      slot->len, (ssize_t)(offset - slot->start), len);
+	/* The checker has its own report. */
+	if (!io_bounce_checked(buf))
+		dev_warn_once(dev, "DMA mapping of %u bytes used with offset %zd, size %zu\n",
+			      slot->len, (ssize_t)(offset - slot->start), len);
 	return offset < slot->start || offset >= end ? 0 : end - offset;
 }
 
@@ -384,8 +366,11 @@ fill_slot(struct io_bounce *bounce, struct device *dev,
 		.start = offset,
 		.len = size,
 	};
+	io_bounce_check_begin(bounce, dev, buf);
+	io_bounce_check_link(buf, offset, phys, size);
 	copy_phys(phys, io_buffer_vaddr(buf) + offset, size, true);
 	sync_in(bounce, buf, offset, size, dir);
+	io_bounce_check_own(buf, offset, size);
 	trace_bounce_map(dev, addr, buf);
 	return addr;
 }
@@ -438,6 +423,22 @@ map_slot_timed(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	return addr;
 }
 
+static __always_inline dma_addr_t
+map_one(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
+	size_t size, enum dma_data_direction dir, unsigned long attrs)
+{
+	size_t offset = phys & ((1UL << bounce->mgr.granule_shift) - 1);
+
+	if (io_bounce_must(bounce, dev, phys, size, size, dir, attrs))
+		return io_bounce_map_must(bounce, dev, phys, offset, size, dir,
+					  attrs | IO_BOUNCE_MUST);
+	if (!io_bounce_allowed(bounce, dev, size, 1, dir, attrs))
+		return DMA_MAPPING_ERROR;
+	if (io_bounce_time_due(&bounce->limit, IO_BOUNCE_STEP_MAP))
+		return map_slot_timed(bounce, dev, phys, offset, size, dir);
+	return map_slot(bounce, dev, phys, offset, size, dir);
+}
+
 /**
  * __io_bounce_map - map through a bounce buffer
  * @bounce: the bounce buffers of the domain
@@ -455,16 +456,11 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 			   phys_addr_t phys, size_t size,
 			   enum dma_data_direction dir, unsigned long attrs)
 {
-	size_t offset = phys & ((1UL << bounce->mgr.granule_shift) - 1);
+	dma_addr_t addr = map_one(bounce, dev, phys, size, dir, attrs);
 
-	if (io_bounce_must(bounce, dev, phys, size, size, dir, attrs))
-		return io_bounce_map_must(bounce, dev, phys, offset, size, dir,
-					  attrs | IO_BOUNCE_MUST);
-	if (!io_bounce_allowed(bounce, dev, size, 1, dir, attrs))
-		return DMA_MAPPING_ERROR;
-	if (io_bounce_time_due(&bounce->limit, IO_BOUNCE_STEP_MAP))
-		return map_slot_timed(bounce, dev, phys, offset, size, dir);
-	return map_slot(bounce, dev, phys, offset, size, dir);
+	if (unlikely(addr == DMA_MAPPING_ERROR))
+		io_bounce_check_escaped(bounce, size, dir, attrs);
+	return addr;
 }
 
 /*
@@ -479,8 +475,9 @@ static noinline size_t whole_mapping(struct device *dev,
 
 	if (slot->orig == IO_BUFFER_LIST || size > slot->len)
 		return size;
-	dev_warn_once(dev, "DMA mapping of %u bytes unmapped with %zu\n",
-		      slot->len, size);
+	if (!io_bounce_checked(buf))
+		dev_warn_once(dev, "DMA mapping of %u bytes unmapped with %zu\n",
+			      slot->len, size);
 	return slot->len;
 }
 
@@ -489,12 +486,13 @@ unmap_slot(struct io_bounce *bounce, struct device *dev,
 	   const struct io_buffer *buf, dma_addr_t addr, size_t size,
 	   enum dma_data_direction dir, unsigned long attrs)
 {
+	size_t offset = io_buffer_offset_in_slot(buf, addr);
+	bool there = io_bounce_check_unmap(buf, offset, size, attrs);
+
 	if (unlikely(size != io_buffer_slot(buf)->len))
 		size = whole_mapping(dev, buf, size);
-	if (dir != DMA_TO_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
-		io_bounce_copy_out(bounce, dev, buf,
-				   io_buffer_offset_in_slot(buf, addr), size,
-				   dir);
+	if (there && dir != DMA_TO_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
+		io_bounce_copy_out(bounce, dev, buf, offset, size, dir);
 	put_slot(bounce, dev, addr, buf);
 }
 
@@ -558,14 +556,16 @@ bool __io_bounce_sync_for_cpu(struct io_bounce *bounce, struct device *dev,
 			      enum dma_data_direction dir)
 {
 	struct io_buffer buf;
+	size_t offset;
 
 	if (!io_buffer_owns(&bounce->mgr, addr))
 		return false;
 	if (!find_slot(bounce, dev, addr, &buf))
 		return true;
 
-	io_bounce_copy_out(bounce, dev, &buf,
-			   io_buffer_offset_in_slot(&buf, addr), size, dir);
+	offset = io_buffer_offset_in_slot(&buf, addr);
+	if (io_bounce_check_for_cpu(&buf, offset, size))
+		io_bounce_copy_out(bounce, dev, &buf, offset, size, dir);
 	trace_bounce_sync(dev, addr, size, dir, true);
 	return true;
 }
@@ -594,6 +594,8 @@ bool __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 		return true;
 
 	offset = io_buffer_offset_in_slot(&buf, addr);
+	if (!io_bounce_check_for_device(&buf, offset, size))
+		return true;
 	if (dir != DMA_FROM_DEVICE) {
 		io_bounce_copy_in(bounce, dev, &buf, offset, size, dir);
 	} else if (!bounce->coherent) {
@@ -601,6 +603,7 @@ bool __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
 					 dir);
 		arch_sync_dma_flush();
 	}
+	io_bounce_check_own(&buf, offset, size);
 	trace_bounce_sync(dev, addr, size, dir, false);
 	return true;
 }

@@ -279,6 +279,25 @@ static inline void __io_bounce_iova_free(struct io_bounce *bounce,
 
 #endif /* CONFIG_IOMMU_BOUNCE_BUFFERS */
 
+#ifdef CONFIG_IOMMU_BOUNCE_CHECK
+DECLARE_STATIC_KEY_FALSE(io_bounce_check_key);
+
+void __io_bounce_check_iova_to_phys(struct iommu_domain *domain,
+				    dma_addr_t iova);
+
+static inline void io_bounce_check_iova_to_phys(struct iommu_domain *domain,
+						dma_addr_t iova)
+{
+	if (static_branch_unlikely(&io_bounce_check_key))
+		__io_bounce_check_iova_to_phys(domain, iova);
+}
+#else
+static inline void io_bounce_check_iova_to_phys(struct iommu_domain *domain,
+						dma_addr_t iova)
+{
+}
+#endif
+
 /*
  * What dma-iommu calls. @bounce is NULL where a domain has no bounce buffers.
  */

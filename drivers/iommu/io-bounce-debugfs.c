@@ -2,7 +2,8 @@
 /*
  * What the bounce buffers of each domain have done, in
  * <debugfs>/iommu_bounce/<number of the IOMMU group>/: stats, and
- * slots_high_water, which is set back by writing 0.
+ * slots_high_water, which is set back by writing 0; and in
+ * <debugfs>/iommu_bounce/memory how much they hold together.
  */
 
 #include <linux/cpumask.h>
@@ -85,20 +86,24 @@ static int stats_show(struct seq_file *m, void *v)
 {
 	struct io_bounce *bounce = m->private;
 	struct io_buffer_manager *mgr = &bounce->mgr;
+	unsigned long grown, nr_chunks;
 	enum io_bounce_counter i;
 
-	io_bounce_sample_use(bounce);
 	for (i = 0; i < IO_BOUNCE_NR_COUNTERS; i++)
 		seq_printf(m, "%s %llu\n", io_bounce_counter_names[i],
 			   io_bounce_counted(bounce, i));
 	seq_printf(m, "slots_used %u\n", io_buffer_manager_used(mgr));
-	seq_printf(m, "slots_high_water %u\n", READ_ONCE(bounce->high_water));
+	seq_printf(m, "slots_high_water %u\n", READ_ONCE(mgr->slots_high_water));
 	seq_printf(m, "memory %zu\n", READ_ONCE(mgr->memory));
 	seq_printf(m, "memory_max %zu\n", mgr->memory_max);
-	seq_printf(m, "chunks %u\n", READ_ONCE(mgr->nr_chunks));
-	seq_printf(m, "chunks_grown %lu\n", READ_ONCE(mgr->grown));
-	seq_printf(m, "chunks_returned %lu\n", READ_ONCE(mgr->returned));
+	/* One that is being made is not there yet. */
+	nr_chunks = READ_ONCE(mgr->nr_chunks);
+	grown = max(READ_ONCE(mgr->grown), nr_chunks);
+	seq_printf(m, "chunks %lu\n", nr_chunks);
+	seq_printf(m, "chunks_grown %lu\n", grown);
+	seq_printf(m, "chunks_returned %lu\n", grown - nr_chunks);
 	seq_printf(m, "window_size %zu\n", READ_ONCE(mgr->size));
+	seq_printf(m, "window_start %#llx\n", (u64)READ_ONCE(mgr->base));
 	seq_printf(m, "iommu_costly %d\n", bounce->hint == IOMMU_BOUNCE_COSTLY);
 	show_limit(m, &bounce->limit);
 	return 0;
@@ -109,8 +114,8 @@ static int high_water_get(void *data, u64 *val)
 {
 	struct io_bounce *bounce = data;
 
-	io_bounce_sample_use(bounce);
-	*val = READ_ONCE(bounce->high_water);
+	io_buffer_manager_used(&bounce->mgr);
+	*val = READ_ONCE(bounce->mgr.slots_high_water);
 	return 0;
 }
 
@@ -121,19 +126,33 @@ static int high_water_set(void *data, u64 val)
 
 	if (val)
 		return -EINVAL;
-	WRITE_ONCE(bounce->high_water, 0);
+	WRITE_ONCE(bounce->mgr.slots_high_water, 0);
 	return 0;
 }
 DEFINE_DEBUGFS_ATTRIBUTE(high_water_fops, high_water_get, high_water_set,
 			 "%llu\n");
+
+/* All domains together */
+static int memory_show(struct seq_file *m, void *v)
+{
+	seq_printf(m, "memory %zu\n", io_buffer_total());
+	seq_printf(m, "memory_max %zu\n", io_buffer_total_max());
+	seq_printf(m, "memory_refused %lu\n", io_buffer_total_refused());
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(memory);
 
 /* The directory comes with the first domain: none where nothing is bounced. */
 static struct dentry *get_root(void)
 {
 	guard(mutex)(&io_bounce_root_lock);
 
-	if (!io_bounce_root)
+	if (!io_bounce_root) {
 		io_bounce_root = debugfs_create_dir("iommu_bounce", NULL);
+		debugfs_create_file("memory", 0444, io_bounce_root, NULL,
+				    &memory_fops);
+		io_bounce_check_debugfs(io_bounce_root);
+	}
 	return io_bounce_root;
 }
 

@@ -12,6 +12,13 @@
 
 #include "io-bounce-internal.h"
 
+static bool counted_hits(const struct io_bounce *bounce)
+{
+	return atomic_read(&bounce->early[IO_BOUNCE_HITS_SINGLE]) ||
+	       atomic_read(&bounce->early[IO_BOUNCE_HITS_SG]) ||
+	       atomic_read(&bounce->early[IO_BOUNCE_HITS_IOVA]);
+}
+
 static void io_bounce_work(struct work_struct *work)
 {
 	struct io_bounce *bounce = container_of(work, struct io_bounce, work);
@@ -21,7 +28,8 @@ static void io_bounce_work(struct work_struct *work)
 	if (system_state >= SYSTEM_HALT)
 		return;
 
-	if (!bounce->stats) {
+	/* The limit may be what the work was queued for. */
+	if (!bounce->stats && counted_hits(bounce)) {
 		stats = alloc_percpu(struct io_bounce_stats);
 		if (stats)
 			/* Pairs with io_bounce_count(): zeroed, then seen. */
@@ -31,22 +39,33 @@ static void io_bounce_work(struct work_struct *work)
 	io_bounce_limit_calibrate(&bounce->limit, bounce->mgr.granule_shift);
 }
 
+/*
+ * A domain without counters per CPU goes no further than this in counting what it
+ * does not bounce: CPUs are not to fight for a cache line because of that.
+ */
+#define EARLY_MAX	65536
+
 /**
  * io_bounce_count_early - count, and ask for counters that are per CPU
  * @bounce: the bounce buffers of the domain
  * @counter: what to count
  * @add: how many
  *
- * Most domains never map anything: they are not to take memory on each CPU.
+ * Most domains never bounce anything: they are not to take memory on each CPU.
  *
  * Context: any but NMI.
  */
 void io_bounce_count_early(struct io_bounce *bounce,
 			   enum io_bounce_counter counter, u64 add)
 {
+	bool hit = counter <= IO_BOUNCE_HITS_IOVA;
+
+	if (!hit && atomic_read(&bounce->early[counter]) >= EARLY_MAX)
+		return;
 	/* Would wrap round only where there never is memory for the others. */
 	atomic_add(add, &bounce->early[counter]);
-	queue_work(system_dfl_wq, &bounce->work);
+	if (hit)
+		queue_work(system_dfl_wq, &bounce->work);
 }
 
 /**
@@ -63,6 +82,7 @@ void io_bounce_setup(struct io_bounce *bounce, bool coherent,
 {
 	bounce->coherent = coherent;
 	INIT_WORK(&bounce->work, io_bounce_work);
+	io_bounce_check_setup(bounce);
 	io_bounce_default(bounce);
 	io_buffer_manager_init(&bounce->mgr, domain, iovad, memory_max);
 }
@@ -77,6 +97,7 @@ void io_bounce_teardown(struct io_bounce *bounce)
 {
 	cancel_work_sync(&bounce->work);
 	put_device(bounce->unpromised);
+	io_bounce_check_teardown(bounce);
 	io_buffer_manager_destroy(&bounce->mgr);
 	free_percpu(bounce->stats);
 }
@@ -90,13 +111,17 @@ static u64 window_limit(const struct io_bounce *bounce, struct device *dev)
 				     limit;
 }
 
-/* The device of an IOMMU is but an entry in sysfs: it is the parent that sleeps. */
+/*
+ * The device of an IOMMU is but an entry in sysfs: it is the parent that sleeps.
+ * Without a driver it does not, whatever is enabled: that of AMD's IOMMUs is a PCI
+ * function, for all of which PCI enables runtime PM.
+ */
 static bool unmap_wakes(struct device *dev)
 {
 	struct iommu_device *iommu = dev->iommu ? dev->iommu->iommu_dev : NULL;
+	struct device *parent = iommu && iommu->dev ? iommu->dev->parent : NULL;
 
-	return iommu && iommu->dev && iommu->dev->parent &&
-	       pm_runtime_enabled(iommu->dev->parent);
+	return parent && parent->driver && pm_runtime_enabled(parent);
 }
 
 /**
@@ -147,6 +172,7 @@ static void io_bounce_new(struct io_bounce_ref *ref, struct device *dev,
 	io_bounce_setup(bounce, dev_is_dma_coherent(dev), domain, iovad,
 			io_bounce_memory);
 	bounce->mgr.group = group_number(dev);
+	bounce->mgr.dev = get_device(dev);
 	io_bounce_prepare_must(bounce, dev);
 	io_bounce_debugfs_add(bounce);
 	/* The domain may be in use: pairs with the dependency on the pointer. */
@@ -208,5 +234,6 @@ void io_bounce_destroy(struct io_bounce_ref *ref)
 	ref->bounce = NULL;
 	io_bounce_debugfs_remove(bounce);
 	io_bounce_teardown(bounce);
+	put_device(bounce->mgr.dev);
 	kfree(bounce);
 }

@@ -71,15 +71,15 @@ struct io_bounce_stats {
  *	of another
  * @mode: &enum bounce_mode; changes under the group's mutex, as does
  * @max: what the limit is said to be, in bytes; 0: it sets itself
- * @stats: counters; NULL until the first count has woken @work
- * @sample_at: in 64-bit jiffies: do not sample @high_water before
+ * @stats: counters; NULL until the first hit has woken @work
  * @early: what was counted while @stats was NULL, by &enum io_bounce_counter
- * @high_water: most slots in use at once, as far as was sampled
  * @work: allocates @stats and makes the first estimate of what @limit should be
  * @unpromised: the first device left alone because its driver did not promise
  *	strict DMA ownership, until @work has reported it
  * @reported: @unpromised was reported; at most once for each domain and mode
  * @dir: in debugfs
+ * @check: the checker checks the mappings of this domain
+ * @aged: looks for mappings that live long, for the checker
  */
 struct io_bounce {
 	struct io_buffer_manager mgr;
@@ -90,13 +90,15 @@ struct io_bounce {
 	u8 mode;
 	u32 max;
 	struct io_bounce_stats __percpu *stats;
-	u64 sample_at;
 	atomic_t early[IO_BOUNCE_NR_COUNTERS];
-	unsigned int high_water;
 	struct work_struct work;
 	struct device *unpromised;
 	bool reported;
 	struct dentry *dir;
+#ifdef CONFIG_IOMMU_BOUNCE_CHECK
+	bool check;
+	struct delayed_work aged;
+#endif
 };
 
 extern size_t io_bounce_memory;
@@ -197,7 +199,6 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 			       size_t offset, size_t size,
 			       enum dma_data_direction dir,
 			       unsigned long attrs);
-void io_bounce_sample_use(struct io_bounce *bounce);
 
 /* Must this very mapping be bounced? What fills its granules need not. */
 static __always_inline bool io_bounce_must(const struct io_bounce *bounce,
@@ -222,6 +223,161 @@ bool io_bounce_get_must(struct io_bounce *bounce, struct device *dev,
 dma_addr_t io_bounce_map_must(struct io_bounce *bounce, struct device *dev,
 			      phys_addr_t phys, size_t offset, size_t size,
 			      enum dma_data_direction dir, unsigned long attrs);
+
+/* io-bounce-check.c */
+#ifdef CONFIG_IOMMU_BOUNCE_CHECK
+/* Is the mapping in a slot one that is checked? */
+static __always_inline bool io_bounce_checked(const struct io_buffer *buf)
+{
+	return static_branch_unlikely(&io_bounce_check_key) &&
+	       io_buffer_slot(buf)->life.checked;
+}
+
+/* Are the mappings of a domain to be checked? */
+static __always_inline bool io_bounce_checks(const struct io_bounce *bounce)
+{
+	return static_branch_unlikely(&io_bounce_check_key) &&
+	       READ_ONCE(bounce->check);
+}
+
+bool io_bounce_check_wanted(void);
+void io_bounce_check_enable(void);
+void io_bounce_check_setup(struct io_bounce *bounce);
+void io_bounce_check_teardown(struct io_bounce *bounce);
+void io_bounce_check_debugfs(struct dentry *root);
+unsigned int io_bounce_check_scan(struct io_bounce *bounce);
+unsigned int io_bounce_check_reports(void);
+unsigned int io_bounce_check_changes(void);
+void io_bounce_check_forget(void);
+#else
+static __always_inline bool io_bounce_checked(const struct io_buffer *buf)
+{
+	return false;
+}
+
+static __always_inline bool io_bounce_checks(const struct io_bounce *bounce)
+{
+	return false;
+}
+
+static inline bool io_bounce_check_wanted(void)
+{
+	return false;
+}
+
+static inline void io_bounce_check_enable(void)
+{
+}
+
+static inline void io_bounce_check_setup(struct io_bounce *bounce)
+{
+}
+
+static inline void io_bounce_check_teardown(struct io_bounce *bounce)
+{
+}
+
+static inline void io_bounce_check_debugfs(struct dentry *root)
+{
+}
+#endif
+
+/* Without the option, nothing refers to these. */
+void __io_bounce_check_begin(struct io_bounce *bounce, struct device *dev,
+			     const struct io_buffer *buf);
+void __io_bounce_check_link(const struct io_buffer *buf, size_t offset,
+			    phys_addr_t phys, size_t len);
+void __io_bounce_check_own(const struct io_buffer *buf, size_t offset,
+			   size_t len);
+bool __io_bounce_check_for_cpu(const struct io_buffer *buf, size_t offset,
+			       size_t len);
+bool __io_bounce_check_for_device(const struct io_buffer *buf, size_t offset,
+				  size_t len);
+bool __io_bounce_check_unmap(const struct io_buffer *buf, size_t offset,
+			     size_t len, unsigned long attrs);
+void __io_bounce_check_unlink(const struct io_buffer *buf, size_t offset,
+			      size_t len);
+void __io_bounce_check_end(const struct io_buffer *buf);
+void __io_bounce_check_escaped(struct io_bounce *bounce, size_t size,
+			       enum dma_data_direction dir,
+			       unsigned long attrs);
+
+/* A slot begins to stand for a mapping. */
+static __always_inline void
+io_bounce_check_begin(struct io_bounce *bounce, struct device *dev,
+		      const struct io_buffer *buf)
+{
+	if (io_bounce_checks(bounce))
+		__io_bounce_check_begin(bounce, dev, buf);
+}
+
+/* Before memory is copied in: what lies behind part of the slot */
+static __always_inline void
+io_bounce_check_link(const struct io_buffer *buf, size_t offset,
+		     phys_addr_t phys, size_t len)
+{
+	if (io_bounce_checked(buf))
+		__io_bounce_check_link(buf, offset, phys, len);
+}
+
+/* After it was copied in: the device owns it. */
+static __always_inline void
+io_bounce_check_own(const struct io_buffer *buf, size_t offset, size_t len)
+{
+	if (io_bounce_checked(buf))
+		__io_bounce_check_own(buf, offset, len);
+}
+
+/*
+ * Before part of a mapping is copied. False: do not, the memory is no longer what
+ * was mapped.
+ */
+static __always_inline bool
+io_bounce_check_for_cpu(const struct io_buffer *buf, size_t offset, size_t len)
+{
+	return !io_bounce_checked(buf) ||
+	       __io_bounce_check_for_cpu(buf, offset, len);
+}
+
+static __always_inline bool
+io_bounce_check_for_device(const struct io_buffer *buf, size_t offset,
+			   size_t len)
+{
+	return !io_bounce_checked(buf) ||
+	       __io_bounce_check_for_device(buf, offset, len);
+}
+
+static __always_inline bool
+io_bounce_check_unmap(const struct io_buffer *buf, size_t offset, size_t len,
+		      unsigned long attrs)
+{
+	return !io_bounce_checked(buf) ||
+	       __io_bounce_check_unmap(buf, offset, len, attrs);
+}
+
+/* After part of a DMA IOVA state was copied out */
+static __always_inline void
+io_bounce_check_unlink(const struct io_buffer *buf, size_t offset, size_t len)
+{
+	if (io_bounce_checked(buf))
+		__io_bounce_check_unlink(buf, offset, len);
+}
+
+/* The slot is about to be given back. */
+static __always_inline void io_bounce_check_end(const struct io_buffer *buf)
+{
+	if (io_bounce_checked(buf))
+		__io_bounce_check_end(buf);
+}
+
+/* A mapping was not bounced. */
+static __always_inline void
+io_bounce_check_escaped(struct io_bounce *bounce, size_t size,
+			enum dma_data_direction dir, unsigned long attrs)
+{
+	if (io_bounce_checks(bounce))
+		__io_bounce_check_escaped(bounce, size, dir, attrs);
+}
 
 void io_bounce_debugfs_add(struct io_bounce *bounce);
 void io_bounce_debugfs_remove(struct io_bounce *bounce);

@@ -218,7 +218,7 @@ static void decide_all(struct io_bounce_limit *limit,
 		trace_bounce_limit(mgr->group, limit->decided,
 				   ewma_io_bounce_read(&limit->map));
 	if (!was_out && stays_out(limit))
-		io_buffer_reclaim_soon(mgr);
+		io_buffer_reclaim_soon(mgr, SIZE_MAX);
 }
 
 static bool try_busy(struct io_bounce_limit *limit)
@@ -294,7 +294,7 @@ static void kept_out(struct io_bounce_limit *limit, size_t size,
 		*seen |= bit;
 		limit->bounced_period = BOUNCED_PERIOD_MIN;
 		limit->bounced_at = jiffies + BOUNCED_PERIOD_MIN;
-	} else if (time_after_eq(jiffies, limit->bounced_at)) {
+	} else if (io_bounce_due(limit->bounced_at)) {
 		start_bounced(limit, class, pieces, dir);
 	}
 }
@@ -351,7 +351,7 @@ static void measure_ordinary(struct io_bounce_limit *limit, struct device *dev,
 		return;
 	}
 	if (limit->trial == IO_BOUNCE_TRIAL_BOUNCED &&
-	    time_before(jiffies, limit->end))
+	    !io_bounce_due(limit->end))
 		return;
 
 	decide_all(limit, mgr);
@@ -383,7 +383,7 @@ bool __io_bounce_limit_probe(struct io_bounce_limit *limit, struct device *dev,
 		return false;
 
 	if (!limit->automatic) {
-		WRITE_ONCE(limit->next_probe, jiffies + MAX_JIFFY_OFFSET);
+		WRITE_ONCE(limit->next_probe, jiffies + IO_BOUNCE_AHEAD_MAX);
 	} else if (!limit->calibrated) {
 		WRITE_ONCE(limit->next_probe, jiffies + PROBE_PERIOD);
 		wanted = true;
@@ -408,7 +408,7 @@ u64 __io_bounce_time_start(struct io_bounce_limit *limit,
 
 	if (!limit->automatic || !READ_ONCE(limit->calibrated)) {
 		WRITE_ONCE(limit->next_time[step], jiffies +
-			   (limit->automatic ? TIME_PERIOD : MAX_JIFFY_OFFSET));
+			   (limit->automatic ? TIME_PERIOD : IO_BOUNCE_AHEAD_MAX));
 		return 0;
 	}
 	/* Two CPUs may race: then there is one more, or less. */
@@ -445,10 +445,22 @@ static bool trial_goes_on(struct io_bounce_limit *limit,
 	case IO_BOUNCE_TRIAL_BOUNCED:
 		if (step == IO_BOUNCE_STEP_MAP && class >= limit->trial_class)
 			limit->left--;
-		return limit->left && time_before(jiffies, limit->end);
+		return limit->left && !io_bounce_due(limit->end);
 	default:
 		return false;
 	}
+}
+
+static void step_done(struct io_bounce_limit *limit,
+		      struct io_buffer_manager *mgr, enum io_bounce_step step,
+		      unsigned int class, enum dma_data_direction dir, u64 ns)
+{
+	note_step(limit, step, class, dir, ns);
+	if (trial_goes_on(limit, step, class))
+		return;
+	decide_all(limit, mgr);
+	if (io_bounce_due(limit->ordinary_at))
+		start_ordinary(limit);
 }
 
 /**
@@ -471,12 +483,9 @@ void __io_bounce_time_end(struct io_bounce_limit *limit,
 	if (!try_busy(limit))
 		return;
 
-	note_step(limit, step, class, dir, ns);
-	if (!trial_goes_on(limit, step, class)) {
-		decide_all(limit, mgr);
-		if (time_after_eq(jiffies, limit->ordinary_at))
-			start_ordinary(limit);
-	}
+	/* Somebody may have fixed the limit since io_bounce_time_start(). */
+	if (limit->automatic)
+		step_done(limit, mgr, step, class, dir, ns);
 	end_busy(limit);
 }
 
@@ -494,8 +503,8 @@ void io_bounce_limit_fixed(struct io_bounce_limit *limit, size_t bytes)
 	for (i = 0; i < IO_BOUNCE_NR_DIRS; i++)
 		limit->decided[i] = bytes;
 	for (i = 0; i < IO_BOUNCE_NR_STEPS; i++)
-		limit->next_time[i] = jiffies + MAX_JIFFY_OFFSET;
-	limit->next_probe = jiffies + MAX_JIFFY_OFFSET;
+		limit->next_time[i] = jiffies + IO_BOUNCE_AHEAD_MAX;
+	limit->next_probe = jiffies + IO_BOUNCE_AHEAD_MAX;
 	limit->trial = IO_BOUNCE_TRIAL_NONE;
 	publish(limit);
 }

@@ -103,6 +103,12 @@ struct io_bounce_limit {
 };
 
 #define IO_BOUNCE_PROBE_PIECES	4
+
+/*
+ * In jiffies: no time that is waited for is set further ahead than that. One that
+ * seems to be has long passed: where jiffies have 32 bits they wrap round.
+ */
+#define IO_BOUNCE_AHEAD_MAX	(64UL * HZ)
 #define IO_BOUNCE_COPY_UNIT	SZ_64K
 
 struct device;
@@ -136,6 +142,12 @@ void io_bounce_cost_step(struct io_bounce_limit *limit,
 
 u64 io_bounce_since(u64 start);
 u64 io_bounce_probe(struct device *dev, size_t granule, bool list);
+
+/* Has a time come, in jiffies? */
+static __always_inline bool io_bounce_due(unsigned long at)
+{
+	return jiffies - at < -IO_BOUNCE_AHEAD_MAX;
+}
 
 /**
  * io_bounce_within - does a mapping lie within the limit
@@ -179,7 +191,7 @@ static inline bool io_bounce_limit_probe(struct io_bounce_limit *limit,
 					 size_t size, unsigned int pieces,
 					 enum dma_data_direction dir)
 {
-	if (likely(time_before(jiffies, READ_ONCE(limit->next_probe))))
+	if (likely(!io_bounce_due(READ_ONCE(limit->next_probe))))
 		return false;
 	return __io_bounce_limit_probe(limit, dev, mgr, size, pieces, dir);
 }
@@ -188,7 +200,7 @@ static inline bool io_bounce_limit_probe(struct io_bounce_limit *limit,
 static __always_inline bool io_bounce_time_due(const struct io_bounce_limit *limit,
 					       enum io_bounce_step step)
 {
-	return unlikely(!time_before(jiffies, READ_ONCE(limit->next_time[step])));
+	return unlikely(io_bounce_due(READ_ONCE(limit->next_time[step])));
 }
 
 /*

@@ -217,6 +217,7 @@ static dma_addr_t map_list(struct io_bounce *bounce, struct device *dev,
 		return DMA_MAPPING_ERROR;
 
 	begin_list(&buf, 0, iova_len);
+	io_bounce_check_begin(bounce, dev, &buf);
 	for_each_sg(sg, s, nents, i) {
 		size_t offset = pos + sg_dma_address(s);
 		size_t len = entry_len(s);
@@ -228,10 +229,12 @@ static dma_addr_t map_list(struct io_bounce *bounce, struct device *dev,
 		if (!io_buffer_granules(&buf))
 			begin_list(&buf, offset, len);
 		link_list(&buf, offset, entry_phys(s), len);
+		io_bounce_check_link(&buf, offset, entry_phys(s), len);
 		io_bounce_copy_in(bounce, dev, &buf, offset, len, dir);
 	}
 	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
 			   IO_BOUNCE_STEP_MAP, slot_class(&buf), dir, 1);
+	io_bounce_check_own(&buf, 0, iova_len);
 	/* Where the first entry begins, as when it is unmapped. */
 	trace_bounce_map(dev, io_buffer_iova(&buf) + sg_dma_address(sg), &buf);
 	return io_buffer_iova(&buf);
@@ -266,6 +269,8 @@ dma_addr_t __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 		addr = map_list(bounce, dev, sg, nents, iova_len, dir, must);
 	if (unlikely(must))
 		io_bounce_count_must(bounce, addr != DMA_MAPPING_ERROR);
+	if (unlikely(addr == DMA_MAPPING_ERROR))
+		io_bounce_check_escaped(bounce, iova_len, dir, attrs);
 	return addr;
 }
 
@@ -385,6 +390,7 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 	if (unlikely(must))
 		io_bounce_count_must(bounce, served);
 	if (!served) {
+		io_bounce_check_escaped(bounce, whole, dir, attrs);
 		/* HMM may link several ranges of a state at once. */
 		if (!(attrs & DMA_ATTR_REQUIRE_COHERENT))
 			state->__size |= DMA_IOVA_NO_BOUNCE;
@@ -392,6 +398,7 @@ dma_addr_t io_bounce_iova_move(struct io_bounce *bounce, struct device *dev,
 	}
 
 	begin_list(&buf, start, whole);
+	io_bounce_check_begin(bounce, dev, &buf);
 	state->addr = io_buffer_iova(&buf) + start;
 	state->__size |= DMA_IOVA_USE_BOUNCE;
 	trace_bounce_map(dev, state->addr, &buf);
@@ -488,7 +495,9 @@ int __io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 	clock = offset ? 0 : io_bounce_time_start(&bounce->limit,
 						  IO_BOUNCE_STEP_MAP);
 	link_list(&buf, in_slot, phys, size);
+	io_bounce_check_link(&buf, in_slot, phys, size);
 	io_bounce_copy_in(bounce, dev, &buf, in_slot, size, dir);
+	io_bounce_check_own(&buf, in_slot, size);
 	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
 			   IO_BOUNCE_STEP_MAP, slot_class(&buf), dir,
 			   clock ? DIV_ROUND_UP(dma_iova_size(state),
@@ -526,8 +535,10 @@ void __io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 
 	clock = size < slot->len || attrs & DMA_ATTR_SKIP_CPU_SYNC ? 0 :
 		io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_UNMAP);
-	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
+	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC) &&
+	    io_bounce_check_for_cpu(&buf, in_slot, size))
 		io_bounce_copy_out(bounce, dev, &buf, in_slot, size, dir);
+	io_bounce_check_unlink(&buf, in_slot, size);
 	unlink_list(&buf, in_slot, size);
 	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
 			   IO_BOUNCE_STEP_UNMAP, slot_class(&buf), dir, 1);

@@ -55,7 +55,8 @@ void io_bounce_prepare_must(struct io_bounce *bounce, struct device *dev)
  *
  * One that does not get on with bounce buffers switches them off, for good. If it
  * is the first untrusted one, what the others used is not wiped: get rid
- * of it. The chunks in use at that very moment stay until they are idle.
+ * of it. The chunks in use at that very moment stay until they are idle, those of
+ * a device that is suspended until it is not.
  *
  * Context: may sleep; serialised per domain by the group's mutex.
  */
@@ -137,6 +138,15 @@ static bool get_any(struct io_bounce *bounce, struct device *dev, size_t size,
 	return false;
 }
 
+static bool count_hit(struct io_bounce *bounce, struct device *dev,
+		      enum io_bounce_counter hit)
+{
+	io_bounce_count(bounce, hit, 1);
+	/* As in io_bounce_try() */
+	dma_reset_need_sync(dev);
+	return true;
+}
+
 /**
  * io_bounce_get_must - take a slot for what must be bounced
  * @bounce: the bounce buffers of the domain
@@ -153,13 +163,17 @@ bool io_bounce_get_must(struct io_bounce *bounce, struct device *dev,
 			size_t size, enum dma_data_direction dir,
 			enum io_bounce_counter hit, struct io_buffer *buf)
 {
+	enum io_buffer_perm perm = io_bounce_perm(dir);
+	u64 limit = device_dma_limit(dev);
+
+	/* Where there is a reserve, nobody else can use it up. */
+	if (io_buffer_get_reserved(&bounce->mgr, perm, size, limit, buf))
+		return count_hit(bounce, dev, hit);
 	if (get_any(bounce, dev, size, dir, hit, buf))
 		return true;
 	/* Where SWIOTLB would help, this does not. */
-	if (io_buffer_grow_now(&bounce->mgr, io_bounce_perm(dir), size,
-			       device_dma_limit(dev)) &&
-	    get_any(bounce, dev, size, dir, hit, buf))
-		return true;
+	if (io_buffer_grow_now(&bounce->mgr, perm, size, limit, buf))
+		return count_hit(bounce, dev, hit);
 	return io_bounce_get(bounce, dev, size, dir, hit, buf);
 }
 

@@ -128,8 +128,23 @@ static int __init bounce_memory_setup(char *str)
 }
 early_param("iommu.bounce_memory", bounce_memory_setup);
 
+/* The most memory all domains take together, in bytes; 0: decide at boot. */
+static size_t bounce_memory_total __initdata;
+
+static int __init bounce_memory_total_setup(char *str)
+{
+	if (!io_bounce_parse_size(str, MEMORY_MIN, MEMORY_MAX, &bounce_memory_total))
+		pr_warn("iommu.bounce_memory_total=%s: expected %u to %zu bytes, keeping the default\n",
+			str ?: "", MEMORY_MIN, MEMORY_MAX);
+	return 0;
+}
+early_param("iommu.bounce_memory_total", bounce_memory_total_setup);
+
 static int __init io_bounce_init(void)
 {
+	io_buffer_set_total_max(bounce_memory_total ?:
+				clamp_t(u64, (u64)totalram_pages() << PAGE_SHIFT >> 3,
+					MEMORY_MIN, MEMORY_MAX));
 	if (!io_bounce_memory) {
 		u64 share = (u64)totalram_pages() << PAGE_SHIFT;
 
@@ -137,6 +152,8 @@ static int __init io_bounce_init(void)
 		io_bounce_memory = clamp_t(u64, share, MEMORY_MIN,
 					   MEMORY_DEFAULT);
 	}
+	if (io_bounce_check_wanted())
+		bounce_mode = BOUNCE_FORCE;
 	if (bounce_mode == BOUNCE_OFF)
 		return 0;
 
@@ -151,6 +168,7 @@ static int __init io_bounce_init(void)
 	}
 
 	static_branch_enable(&io_bounce_key);
+	io_bounce_check_enable();
 	if (bounce_mode == BOUNCE_FORCE)
 		pr_info("mappings of all devices of up to %zu bytes, whether or not their drivers allow for it, up to %zu KiB per domain\n",
 			bounce_limit ?: LIMIT_MAX, io_bounce_memory / SZ_1K);

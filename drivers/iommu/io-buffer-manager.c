@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The I/O buffers of one IOMMU domain: the pools, the budget, and the worker
+ * The I/O buffers of one IOMMU domain: the pools, and the worker
  * that makes them grow. Where they lie is told in io-buffer-window.c, how they
- * shrink in io-buffer-reclaim.c, which of them stay in io-buffer-reserve.c; the
- * terms are explained in io-buffer-manager.h and io-buffer-pool.h.
+ * shrink in io-buffer-reclaim.c, which of them stay in io-buffer-reserve.c, how
+ * much memory they may take in io-buffer-budget.c; the terms are explained in
+ * io-buffer-manager.h and io-buffer-pool.h.
  */
 
 #define pr_fmt(fmt) "iommu: bounce: " fmt
@@ -16,12 +17,6 @@
 #include <trace/events/iommu_bounce.h>
 
 #include "io-buffer-manager.h"
-
-/*
- * Growing must neither wait for I/O, which may be the I/O that waits for a
- * mapping, nor try hard: the alternative is an ordinary mapping.
- */
-#define GROW_GFP		(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN)
 
 /* Where a mapping that can neither wait nor do without needs a chunk at once. */
 #define GROW_NOW_GFP		(GFP_ATOMIC | __GFP_NOWARN)
@@ -40,16 +35,22 @@ static int perm_to_prot(enum io_buffer_perm perm)
 	}
 }
 
-/* The pool of a class; a new one if need be, or NULL where memory is short. */
-static struct io_buffer_pool *get_pool(struct io_buffer_manager *mgr,
-				       enum io_buffer_perm perm,
-				       unsigned int class, gfp_t gfp)
+/**
+ * io_buffer_make_pool - the pool of a number, a new one if need be
+ * @mgr: the manager of the domain, which has a window
+ * @nr: the number; if it is one of the reserve, there is or was one
+ * @gfp: how to allocate
+ *
+ * Context: as @gfp says.
+ * Return: the pool, or NULL where memory is short.
+ */
+struct io_buffer_pool *io_buffer_make_pool(struct io_buffer_manager *mgr,
+					   unsigned int nr, gfp_t gfp)
 {
-	/* Who does not hold the lock is in a section of RCU. */
-	struct io_buffer_pool *pool =
-		rcu_dereference_check(mgr->pools[perm][class],
-				      lockdep_is_held(&mgr->lock));
-	struct io_buffer_pool *other;
+	enum io_buffer_perm perm = nr % IO_BUFFER_NR_POOLS / IO_BUFFER_NR_CLASSES;
+	struct io_buffer_pool **place = io_buffer_pool_place(mgr, nr);
+	unsigned int class = nr % IO_BUFFER_NR_CLASSES;
+	struct io_buffer_pool *pool = READ_ONCE(*place), *other;
 
 	if (pool)
 		return pool;
@@ -61,37 +62,61 @@ static struct io_buffer_pool *get_pool(struct io_buffer_manager *mgr,
 				     mgr->granule_shift, mgr->nr_regions, gfp);
 	if (!pool)
 		return NULL;
-	other = unrcu_pointer(cmpxchg(&mgr->pools[perm][class], NULL,
-				      RCU_INITIALIZER(pool)));
+	pool->reserve = nr >= IO_BUFFER_NR_POOLS &&
+			(!class || class == io_buffer_class(mgr, IO_BUFFER_RESERVE_SLOT));
+	scoped_guard(spinlock_irqsave, &mgr->claims) {
+		other = *place;
+		if (!other)
+			/* Pairs with the dependency on the pointer. */
+			smp_store_release(place, pool);
+	}
 	if (!other)
 		return pool;
 	/* Somebody else was faster. */
-	io_buffer_pool_free(pool);
+	io_buffer_pool_destroy(pool);
 	return other;
 }
 
-/* What the next chunk of @pool should be: doubling, and within the budget. */
-static size_t next_chunk_size(const struct io_buffer_manager *mgr,
-			      const struct io_buffer_pool *pool, size_t min)
+/* The least that a chunk of @pool is where memory is not short, in bytes */
+size_t io_buffer_min_chunk(const struct io_buffer_pool *pool)
 {
-	/* Who makes a chunk at once does not hold the lock. */
-	unsigned int nr_chunks = READ_ONCE(pool->nr_chunks);
-	size_t max = 1UL << mgr->region_shift;
-	size_t room = READ_ONCE(mgr->memory_max) - READ_ONCE(mgr->memory);
-	size_t size = min;
-
-	if (room < min || min > max)
-		return 0;
-
-	/* The first chunk is the smallest, the next twice that, and so on. */
-	if (nr_chunks < BITS_PER_LONG - 1 - ilog2(min))
-		size = min << nr_chunks;
-	else
-		size = max;
-	return min3(size, max, rounddown_pow_of_two(room));
+	return max3((size_t)1 << pool->slot_shift, (size_t)IO_BUFFER_MIN_CHUNK,
+		    (size_t)PAGE_SIZE);
 }
 
-/* A region without a chunk; @regions must be there. */
+/**
+ * io_buffer_next_chunk - what the next chunk of a pool should be
+ * @mgr: the manager of the domain
+ * @nr: number of the pool
+ * @pool: the pool
+ *
+ * The first chunk is the smallest, the next twice that, and so on, within the
+ * budgets.
+ *
+ * Return: bytes; 0 if the domain's budget has no room for a chunk of this pool.
+ */
+size_t io_buffer_next_chunk(const struct io_buffer_manager *mgr,
+			    unsigned int nr, const struct io_buffer_pool *pool)
+{
+	/* Who makes a chunk at once does not hold the lock. */
+	size_t used = READ_ONCE(mgr->memory), budget = io_buffer_budget(mgr, nr);
+	size_t min = io_buffer_min_chunk(pool), max = 1UL << mgr->region_shift;
+	unsigned int nr_chunks = READ_ONCE(pool->nr_chunks);
+	size_t total_max = io_buffer_total_max(), total = io_buffer_total();
+
+	if (min > max || used > budget || budget - used < min)
+		return 0;
+
+	max = min(max, rounddown_pow_of_two(budget - used));
+	/* Less is better than nothing; if there is nothing, claim() refuses it. */
+	while (max > min && (total > total_max || max > total_max - total))
+		max /= 2;
+	if (nr_chunks >= BITS_PER_LONG - 1 - ilog2(min))
+		return max;
+	return min(min << nr_chunks, max);
+}
+
+/* A region without a chunk */
 static int find_region(const struct io_buffer_manager *mgr)
 {
 	unsigned int i;
@@ -102,48 +127,32 @@ static int find_region(const struct io_buffer_manager *mgr)
 	return -ENOSPC;
 }
 
-static struct io_buffer_chunk **get_regions(struct io_buffer_manager *mgr)
-{
-	if (!mgr->regions)
-		/* Zeroed, then seen by claim(), which may not hold the lock. */
-		smp_store_release(&mgr->regions,
-				  kvcalloc(mgr->nr_regions,
-					   sizeof(*mgr->regions), GROW_GFP));
-	return mgr->regions;
-}
-
-static size_t min_chunk_size(const struct io_buffer_pool *pool)
-{
-	return max3((size_t)1 << pool->slot_shift, (size_t)IO_BUFFER_MIN_CHUNK,
-		    (size_t)PAGE_SIZE);
-}
-
 /*
  * What a chunk may be as small as where contiguous memory is short. It uses up a
  * region all the same: half of them are kept for better times.
  */
 static size_t least_chunk_size(const struct io_buffer_manager *mgr,
-			       const struct io_buffer_pool *pool, size_t min)
+			       const struct io_buffer_pool *pool)
 {
-	if (mgr->nr_chunks >= mgr->nr_regions / 2)
-		return min;
+	if (READ_ONCE(mgr->nr_chunks) >= mgr->nr_regions / 2)
+		return io_buffer_min_chunk(pool);
 	return max((size_t)1 << pool->slot_shift, (size_t)PAGE_SIZE);
 }
 
-/* Take a region, and @size bytes of the budget, for a chunk that is to be made. */
-static int claim(struct io_buffer_manager *mgr, size_t size)
+/* Take a region, and @size bytes of the budgets, for a chunk that is to be made. */
+static int claim(struct io_buffer_manager *mgr, unsigned int nr, size_t size)
 {
 	int region;
 
 	guard(spinlock_irqsave)(&mgr->claims);
 
-	if (!mgr->regions)
-		return -ENOMEM;
-	if (size > mgr->memory_max - mgr->memory)
+	if (mgr->memory + size > io_buffer_budget(mgr, nr))
 		return -ENOSPC;
 	region = find_region(mgr);
 	if (region < 0)
 		return region;
+	if (!io_buffer_charge(size, nr >= IO_BUFFER_NR_POOLS))
+		return -ENOMEM;
 	WRITE_ONCE(mgr->regions[region], &io_buffer_no_chunk);
 	WRITE_ONCE(mgr->memory, mgr->memory + size);
 	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks + 1);
@@ -154,43 +163,49 @@ static void unclaim(struct io_buffer_manager *mgr, int region, size_t claimed)
 {
 	guard(spinlock_irqsave)(&mgr->claims);
 
+	io_buffer_uncharge(claimed);
 	WRITE_ONCE(mgr->memory, mgr->memory - claimed);
 	WRITE_ONCE(mgr->nr_chunks, mgr->nr_chunks - 1);
 	WRITE_ONCE(mgr->regions[region], NULL);
 }
 
-/*
- * Use a chunk, which may have become smaller than what was claimed for it. False
- * if its pool is gone meanwhile.
- */
-static bool settle(struct io_buffer_manager *mgr, int region, size_t claimed,
+/* Use a chunk, which may have become smaller than what was claimed for it. */
+static void settle(struct io_buffer_manager *mgr, int region, size_t claimed,
 		   struct io_buffer_chunk *chunk)
 {
 	guard(spinlock_irqsave)(&mgr->claims);
 
-	if (chunk->pool->gone)
-		return false;
+	io_buffer_uncharge(claimed - chunk->size);
 	WRITE_ONCE(mgr->memory, mgr->memory - claimed + chunk->size);
 	/* Before any of its addresses can be handed out: see io_buffer_find() */
 	WRITE_ONCE(mgr->regions[region], chunk);
 	WRITE_ONCE(mgr->grown, mgr->grown + 1);
 	io_buffer_chunk_publish(chunk);
 	trace_bounce_grow(mgr, chunk->pool, chunk->iova, chunk->size);
-	return true;
 }
 
-/*
- * Give the pool one more chunk of @size. Where contiguous memory is short, a
- * smaller one: the budget counts bytes.
+/**
+ * io_buffer_add_chunk - give a pool one more chunk
+ * @mgr: the manager of the domain
+ * @nr: number of the pool
+ * @pool: the pool
+ * @size: of the chunk, in bytes
+ * @gfp: how to allocate
+ * @first: NULL, or filled in with a slot that nobody else had a chance to take
  *
- * Return: 0, -ENOSPC if the budget or the window is used up, -ENOMEM to try
+ * Where contiguous memory is short the chunk is a smaller one: the budget counts
+ * bytes.
+ *
+ * Context: as @gfp says.
+ * Return: 0; -ENOSPC if the domain's budget or window is used up; -ENOMEM to try
  * again later.
  */
-static int add_chunk(struct io_buffer_manager *mgr, struct io_buffer_pool *pool,
-		     size_t size, gfp_t gfp)
+int io_buffer_add_chunk(struct io_buffer_manager *mgr, unsigned int nr,
+			struct io_buffer_pool *pool, size_t size, gfp_t gfp,
+			struct io_buffer *first)
 {
-	size_t least = least_chunk_size(mgr, pool, min_chunk_size(pool));
-	int region = claim(mgr, size);
+	size_t least = least_chunk_size(mgr, pool);
+	int region = claim(mgr, nr, size);
 	struct io_buffer_chunk *chunk;
 	size_t claimed = size;
 	dma_addr_t iova;
@@ -203,167 +218,204 @@ static int add_chunk(struct io_buffer_manager *mgr, struct io_buffer_pool *pool,
 		chunk = io_buffer_chunk_create(pool, iova, size, gfp);
 		size /= 2;
 	} while (!chunk && size >= least);
-	if (chunk && settle(mgr, region, claimed, chunk)) {
-		io_buffer_reclaim_later(mgr);
-		return 0;
-	}
-	/* Where it cannot be unmapped, what it takes stays taken. */
-	if (!chunk || io_buffer_chunk_destroy(chunk))
+	if (!chunk) {
 		unclaim(mgr, region, claimed);
-	return -ENOMEM;
-}
-
-/*
- * How large to make a chunk for somebody who cannot wait: the least, for it has to be
- * zeroed. But a region holds one chunk, however small: with half of them taken,
- * chunks double here, too, so that the others may do for the rest of the budget.
- */
-static size_t chunk_size_now(const struct io_buffer_manager *mgr,
-			     const struct io_buffer_pool *pool)
-{
-	size_t min = min_chunk_size(pool);
-
-	if (READ_ONCE(mgr->nr_chunks) < mgr->nr_regions / 2)
-		return min;
-	return next_chunk_size(mgr, pool, min);
-}
-
-static int grow_pool(struct io_buffer_manager *mgr, struct io_buffer_pool *pool)
-{
-	size_t size = next_chunk_size(mgr, pool, min_chunk_size(pool));
-
-	if (!size)
-		return -ENOSPC;
-	if (!get_regions(mgr))
 		return -ENOMEM;
-	return add_chunk(mgr, pool, size, GROW_GFP);
+	}
+	if (first)
+		io_buffer_chunk_take_first(chunk, first);
+	settle(mgr, region, claimed, chunk);
+	io_buffer_reclaim_later(mgr);
+	return 0;
 }
 
-/* A slot must fit in a region. */
-static bool fits_region(const struct io_buffer_manager *mgr, unsigned int class)
+/* Does a slot fit in a region? */
+bool io_buffer_fits_region(const struct io_buffer_manager *mgr,
+			   unsigned int class)
 {
 	return class < IO_BUFFER_NR_CLASSES &&
 	       mgr->granule_shift + class <= mgr->region_shift;
+}
+
+/**
+ * io_buffer_set_limits - say what the devices can address if nobody did before
+ * @mgr: the manager of the domain
+ * @limits: of a device
+ *
+ * Context: any.
+ * Return: true if these are the limits now.
+ */
+bool io_buffer_set_limits(struct io_buffer_manager *mgr,
+			  const struct io_buffer_limits *limits)
+{
+	guard(spinlock_irqsave)(&mgr->claims);
+
+	if (mgr->limits_set)
+		return false;
+	mgr->limits = *limits;
+	WRITE_ONCE(mgr->limits_set, true);
+	return true;
 }
 
 /*
  * Misses that more memory or address space would avoid are for somebody to know of,
  * once for each time that it is used up; see io_buffer_age_work().
  */
-static void tell_used_up(struct io_buffer_manager *mgr, size_t want)
+static void tell_used_up(struct io_buffer_manager *mgr)
 {
 	static DEFINE_RATELIMIT_STATE(limit, DEFAULT_RATELIMIT_INTERVAL,
 				      DEFAULT_RATELIMIT_BURST);
+	size_t memory = READ_ONCE(mgr->memory);
 
 	/* What was not said is said the next time. */
-	if (mgr->told || !__ratelimit(&limit))
+	if (READ_ONCE(mgr->told) || !__ratelimit(&limit))
 		return;
-	mgr->told = true;
-	if (want > mgr->memory_max - READ_ONCE(mgr->memory))
+	WRITE_ONCE(mgr->told, true);
+	if (memory > mgr->memory_max / 2)
 		pr_notice("group %d: no room for more in %zu KiB, what finds no slot goes another way; iommu.bounce_memory= sets that\n",
 			  mgr->group, mgr->memory_max / SZ_1K);
 	else
 		pr_notice("group %d: no room for more in %zu KiB of I/O addresses, %zu KiB of memory are in use; what finds no slot goes another way\n",
-			  mgr->group, mgr->size / SZ_1K,
-			  READ_ONCE(mgr->memory) / SZ_1K);
+			  mgr->group, mgr->size / SZ_1K, memory / SZ_1K);
 }
 
-static int grow_wanted(struct io_buffer_manager *mgr, unsigned int bit)
+static int grow_wanted(struct io_buffer_manager *mgr, unsigned int nr)
 {
 	struct io_buffer_pool *pool;
-	int ret;
+	size_t size;
 
-	if (!fits_region(mgr, bit % IO_BUFFER_NR_CLASSES))
-		return -ENOSPC;
-	pool = get_pool(mgr, bit / IO_BUFFER_NR_CLASSES,
-			bit % IO_BUFFER_NR_CLASSES, GFP_NOIO);
+	if (!io_buffer_fits_region(mgr, nr % IO_BUFFER_NR_CLASSES))
+		return -EINVAL;
+	pool = io_buffer_make_pool(mgr, nr, IO_BUFFER_GROW_GFP);
 	if (!pool)
 		return -ENOMEM;
-
-	ret = grow_pool(mgr, pool);
-	/* Let those who have no use for their part of the budget share it. */
-	if (ret == -ENOSPC && io_buffer_reclaim(mgr, min_chunk_size(pool), true))
-		ret = grow_pool(mgr, pool);
-	if (ret == -ENOSPC)
-		tell_used_up(mgr, min_chunk_size(pool));
-	return ret;
+	size = io_buffer_next_chunk(mgr, nr, pool);
+	if (!size)
+		return -ENOSPC;
+	return io_buffer_add_chunk(mgr, nr, pool, size, IO_BUFFER_GROW_GFP,
+				   NULL);
 }
 
-static void io_buffer_work(struct work_struct *work)
+/* Let those that miss wake the worker again. */
+void io_buffer_clear_wanted(struct io_buffer_manager *mgr)
 {
-	struct io_buffer_manager *mgr =
-		container_of(work, struct io_buffer_manager, work);
-	unsigned int bit;
+	unsigned int nr;
 
-	/* Devices are being shut down, the IOMMU perhaps before us. */
-	if (system_state >= SYSTEM_HALT)
-		return;
+	for (nr = 0; nr < IO_BUFFER_ALL_POOLS; nr++)
+		clear_bit(nr, mgr->wanted);
+}
 
-	guard(mutex)(&mgr->lock);
+/* Return: false if the budget or the window is used up. */
+static bool grow_all_wanted(struct io_buffer_manager *mgr)
+{
+	bool room = true;
+	unsigned int nr;
 
-	if (!mgr->size && io_buffer_reserve_window(mgr)) {
-		/* A reserve is made before the driver has set its mask. */
-		if (!mgr->keep && !io_buffer_window_fits(mgr))
-			WRITE_ONCE(mgr->stopped, true);
-		io_buffer_retry_later(mgr);
-		WRITE_ONCE(mgr->wanted, 0);
-		/* The next miss says what its device can address. */
-		clear_bit_unlock(0, &mgr->asked);
-		return;
-	}
-
-	for (bit = 0; bit < IO_BUFFER_NR_PERMS * IO_BUFFER_NR_CLASSES; bit++) {
-		if (!test_bit(bit, &mgr->wanted))
+	io_buffer_count_used(mgr);
+	io_buffer_reclaim_join(mgr);
+	for (nr = 0; nr < IO_BUFFER_ALL_POOLS; nr++) {
+		if (!test_bit(nr, mgr->wanted))
 			continue;
 		/*
 		 * What the budget has no room for stays marked, so that its
 		 * misses no longer wake the worker, until ageing has looked
 		 * for room.
 		 */
-		switch (grow_wanted(mgr, bit)) {
+		switch (grow_wanted(mgr, nr)) {
 		case 0:
-			clear_bit(bit, &mgr->wanted);
+			clear_bit(nr, mgr->wanted);
 			break;
 		case -ENOMEM:
 			io_buffer_retry_later(mgr);
-			clear_bit(bit, &mgr->wanted);
+			clear_bit(nr, mgr->wanted);
+			break;
+		case -ENOSPC:
+			room = false;
 			break;
 		}
 	}
+	return room;
+}
+
+static void io_buffer_work(struct work_struct *work)
+{
+	struct io_buffer_manager *mgr =
+		container_of(work, struct io_buffer_manager, work);
+	bool room = true;
+
+	/* Devices are being shut down, the IOMMU perhaps before us. */
+	if (system_state > SYSTEM_RUNNING)
+		return;
+
+	scoped_guard(mutex, &mgr->lock) {
+		if (!mgr->size && io_buffer_reserve_window(mgr)) {
+			io_buffer_retry_later(mgr);
+			io_buffer_clear_wanted(mgr);
+			/* The next miss says what its device can address. */
+			WRITE_ONCE(mgr->limits_set, false);
+			return;
+		}
+		room = grow_all_wanted(mgr);
+	}
+	/* The shrinker is not kept waiting for the console. */
+	if (!room)
+		tell_used_up(mgr);
+}
+
+/* Have the worker grow a pool, which is to have been told the limits. */
+static void wake_worker(struct io_buffer_manager *mgr, unsigned int nr)
+{
+	if (!test_and_set_bit(nr, mgr->wanted))
+		queue_work(io_buffer_queue(), &mgr->work);
+}
+
+/*
+ * How large to make a chunk for somebody who cannot wait: small, for it has to be
+ * zeroed. But a region holds one chunk, however small: with half of them taken,
+ * chunks get larger here, too, so that the others may do for more of the budget.
+ */
+static size_t chunk_size_now(const struct io_buffer_manager *mgr,
+			     unsigned int nr, const struct io_buffer_pool *pool)
+{
+	size_t min = io_buffer_min_chunk(pool);
+	size_t max = READ_ONCE(mgr->nr_chunks) < mgr->nr_regions / 2 ?
+		     min : max(min, SZ_256K);
+
+	return min(io_buffer_next_chunk(mgr, nr, pool), max);
 }
 
 /**
- * io_buffer_grow_now - make more slots, here and now
+ * io_buffer_grow_now - make more slots, here and now, and take one
  * @mgr: the manager of the domain
- * @perm: as for the io_buffer_get() that missed
- * @size: as for the io_buffer_get() that missed
- * @dma_limit: as for the io_buffer_get() that missed
+ * @perm: as for the io_buffer_get_reserved() that missed
+ * @size: as for the io_buffer_get_reserved() that missed
+ * @dma_limit: as for the io_buffer_get_reserved() that missed
+ * @buf: filled in with the slot
  *
- * Only where io_buffer_reserve() was called before. The chunk is a small one as long
- * as regions are left, for it is zeroed and mapped by the caller; the worker, which
- * has time, adds a larger one.
+ * Only where io_buffer_reserve() was called before. The chunk is a small one, for
+ * it is zeroed and mapped by the caller; the worker, which has time, adds a larger
+ * one.
  *
  * Context: any but NMI.
- * Return: true if there are more slots of that size.
+ * Return: true, or false if memory is short or the budget exhausted.
  */
 bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
-			size_t size, u64 dma_limit)
+			size_t size, u64 dma_limit, struct io_buffer *buf)
 {
 	unsigned int class = io_buffer_class(mgr, size);
+	unsigned int nr = IO_BUFFER_NR_POOLS + io_buffer_pool_nr(perm, class);
 	struct io_buffer_pool *pool;
 	size_t bytes;
 
-	if (!READ_ONCE(mgr->keep) ||
-	    !io_buffer_reachable(mgr, dma_limit) || !fits_region(mgr, class))
+	if (!READ_ONCE(mgr->keep) || !io_buffer_reachable(mgr, dma_limit) ||
+	    !io_buffer_fits_region(mgr, class))
 		return false;
-	/* A pool that falls idle may go at any time. */
-	guard(rcu)();
-	pool = get_pool(mgr, perm, class, GROW_NOW_GFP);
-	bytes = pool ? chunk_size_now(mgr, pool) : 0;
-	if (!bytes || add_chunk(mgr, pool, bytes, GROW_NOW_GFP))
+	pool = io_buffer_make_pool(mgr, nr, GROW_NOW_GFP);
+	bytes = pool ? chunk_size_now(mgr, nr, pool) : 0;
+	if (!bytes ||
+	    io_buffer_add_chunk(mgr, nr, pool, bytes, GROW_NOW_GFP, buf))
 		return false;
-	if (!test_and_set_bit(io_buffer_wanted_bit(perm, class), &mgr->wanted))
-		queue_work(system_dfl_wq, &mgr->work);
+	wake_worker(mgr, nr);
 	return true;
 }
 
@@ -372,7 +424,7 @@ bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
  * @mgr: zeroed memory
  * @domain: a paging domain whose geometry is final
  * @iovad: the initialised IOVA space of @domain, to be destroyed after @mgr
- * @memory_max: the most memory to use, in bytes
+ * @memory_max: the most memory to use, in bytes; %IO_BUFFER_MAX_WINDOW at most
  *
  * Takes neither IOVA space nor memory: that is left to the first miss.
  *
@@ -385,7 +437,7 @@ void io_buffer_manager_init(struct io_buffer_manager *mgr,
 	mgr->domain = domain;
 	mgr->iovad = iovad;
 	mgr->granule_shift = iova_shift(iovad);
-	mgr->memory_max = memory_max;
+	mgr->memory_max = min_t(size_t, memory_max, IO_BUFFER_MAX_WINDOW);
 	mgr->group = -1;
 	mgr->last = U64_MAX;
 	mutex_init(&mgr->lock);
@@ -404,41 +456,48 @@ void io_buffer_manager_init(struct io_buffer_manager *mgr,
  */
 void io_buffer_manager_destroy(struct io_buffer_manager *mgr)
 {
-	unsigned int perm, class;
+	struct io_buffer_pool *pool;
+	unsigned int nr;
 
 	/* For good: what is idle is looked for until it is stopped, and may ask. */
 	disable_work_sync(&mgr->work);
 	io_buffer_reclaim_stop(mgr);
 
 	guard(mutex)(&mgr->lock);
-	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++)
-		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
-			io_buffer_pool_destroy(io_buffer_locked_pool(mgr, perm, class));
-	kvfree(mgr->regions);
+	for_each_io_buffer_pool(mgr, nr, pool)
+		io_buffer_pool_destroy(pool);
+	io_buffer_uncharge(mgr->memory);
+	kfree(mgr->reserve);
+	kfree(mgr->regions);
+}
+
+/* Count the slots in use; the caller holds the lock of @mgr. */
+unsigned int io_buffer_count_used(struct io_buffer_manager *mgr)
+{
+	struct io_buffer_pool *pool;
+	unsigned int nr, used = 0;
+
+	lockdep_assert_held(&mgr->lock);
+	for_each_io_buffer_pool(mgr, nr, pool) {
+		used += io_buffer_pool_used(pool);
+		cond_resched();
+	}
+	if (used > mgr->slots_high_water)
+		WRITE_ONCE(mgr->slots_high_water, used);
+	return used;
 }
 
 /**
  * io_buffer_manager_used - count the slots in use
  * @mgr: the manager
  *
- * Context: any but NMI.
+ * Context: may sleep.
  * Return: the number of slots handed out; other CPUs may overtake it.
  */
 unsigned int io_buffer_manager_used(struct io_buffer_manager *mgr)
 {
-	unsigned int perm, class, used = 0;
-
-	guard(preempt)();
-	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
-		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
-			struct io_buffer_pool *pool;
-
-			pool = rcu_dereference_sched(mgr->pools[perm][class]);
-			if (pool)
-				used += io_buffer_pool_used(pool);
-		}
-	}
-	return used;
+	guard(mutex)(&mgr->lock);
+	return io_buffer_count_used(mgr);
 }
 
 /**
@@ -464,9 +523,9 @@ enum io_buffer_miss io_buffer_why(struct io_buffer_manager *mgr,
 		return IO_BUFFER_MISS_COLD;
 	if (mgr->base + (mgr->size - 1) > dma_limit)
 		return IO_BUFFER_MISS_MASK;
-	if (mgr->granule_shift + class > mgr->region_shift)
+	if (!io_buffer_fits_region(mgr, class))
 		return IO_BUFFER_MISS_SIZE;
-	return rcu_access_pointer(mgr->pools[perm][class]) ?
+	return READ_ONCE(mgr->pools[perm][class]) ?
 	       IO_BUFFER_MISS_BUSY : IO_BUFFER_MISS_COLD;
 }
 
@@ -482,27 +541,15 @@ enum io_buffer_miss io_buffer_why(struct io_buffer_manager *mgr,
 void io_buffer_want(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 		    size_t size, const struct io_buffer_limits *limits)
 {
-	unsigned int bit = io_buffer_wanted_bit(perm,
-						io_buffer_class(mgr, size));
+	unsigned int nr = io_buffer_pool_nr(perm, io_buffer_class(mgr, size));
 
-	if (READ_ONCE(mgr->stopped) || test_bit(bit, &mgr->wanted) ||
+	if (test_bit(nr, mgr->wanted) ||
 	    time_before64(get_jiffies_64(), READ_ONCE(mgr->retry_at)))
 		return;
 
-	if (!READ_ONCE(mgr->asked)) {
-		if (test_and_set_bit(0, &mgr->asked))
-			return;
-		/* Queuing the work orders this before the worker's reads. */
-		mgr->limits = *limits;
-		/* Whoever wants the same meanwhile leaves the queuing to us. */
-		set_bit(bit, &mgr->wanted);
-		queue_work(system_dfl_wq, &mgr->work);
+	/* Without a window, those wake the worker that say what it has to fit. */
+	if (!READ_ONCE(mgr->size) && (READ_ONCE(mgr->limits_set) ||
+				      !io_buffer_set_limits(mgr, limits)))
 		return;
-	}
-	/* Another CPU may still be filling in the limits: it queues the work. */
-	if (!READ_ONCE(mgr->size))
-		return;
-
-	if (!test_and_set_bit(bit, &mgr->wanted))
-		queue_work(system_dfl_wq, &mgr->work);
+	wake_worker(mgr, nr);
 }

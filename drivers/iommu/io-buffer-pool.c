@@ -7,7 +7,6 @@
 #include <linux/bitmap.h>
 #include <linux/cpumask.h>
 #include <linux/dma-map-ops.h>
-#include <linux/find.h>
 #include <linux/iommu.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
@@ -20,6 +19,12 @@
  * then fills a cache line, so that words do not share one.
  */
 #define WORD_MIN_SHIFT		2
+
+/*
+ * A search gives up after finding so many chunks full that were not marked: it
+ * runs with preemption disabled, and the next one need not look at them.
+ */
+#define SEARCH_MAX_FULL		8
 
 static void reset_hints(struct io_buffer_pool *pool)
 {
@@ -75,33 +80,12 @@ io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
 	return pool;
 }
 
-static void pool_free_rcu(struct rcu_head *rcu)
-{
-	struct io_buffer_pool *pool =
-		container_of(rcu, struct io_buffer_pool, rcu);
-
-	free_percpu(pool->hint);
-	bitmap_free(pool->full);
-	kfree(pool);
-}
-
-/**
- * io_buffer_pool_free - free a pool without chunks
- * @pool: the pool, which can no longer be looked up; there may still be some
- *	CPU that did so before
- *
- * Context: any.
- */
-void io_buffer_pool_free(struct io_buffer_pool *pool)
-{
-	call_rcu(&pool->rcu, pool_free_rcu);
-}
-
 /**
  * io_buffer_pool_destroy - free a pool and all its chunks
  * @pool: the pool, or NULL; no slot of it may be used by a device any more
  *
- * Context: may sleep. Must not race with any other use of the pool.
+ * Context: as iommu_unmap() with the domain's driver; any where there are no
+ * chunks. Must not race with any other use of the pool.
  */
 void io_buffer_pool_destroy(struct io_buffer_pool *pool)
 {
@@ -112,15 +96,18 @@ void io_buffer_pool_destroy(struct io_buffer_pool *pool)
 		return;
 
 	for (i = 0; i < pool->end; i++) {
-		chunk = rcu_dereference_protected(pool->chunks[i], true);
+		chunk = io_buffer_pool_chunk(pool, i);
 		if (chunk)
 			io_buffer_chunk_destroy(chunk);
 	}
-	io_buffer_pool_free(pool);
+	free_percpu(pool->hint);
+	bitmap_free(pool->full);
+	kfree(pool);
 }
 
 static void chunk_free(struct io_buffer_chunk *chunk)
 {
+	io_buffer_guards_free(chunk);
 	kfree(chunk->words);
 	kfree(chunk->granules);
 	kfree(chunk);
@@ -190,6 +177,7 @@ static struct io_buffer_chunk *chunk_alloc(struct io_buffer_pool *pool,
 	chunk->granule_shift = pool->granule_shift;
 	if (alloc_words(chunk, gfp, pool->nid))
 		goto err_free;
+	io_buffer_guards_alloc(chunk, gfp);
 
 	if (pool->slot_shift == pool->granule_shift)
 		return chunk;
@@ -252,6 +240,19 @@ err_free:
 }
 
 /**
+ * io_buffer_chunk_take_first - take a slot before anybody else can
+ * @chunk: a chunk just created, not published yet
+ * @buf: filled in with the slot
+ */
+void io_buffer_chunk_take_first(struct io_buffer_chunk *chunk,
+				struct io_buffer *buf)
+{
+	chunk->words[0].used |= BIT(0);
+	buf->chunk = chunk;
+	buf->nr = 0;
+}
+
+/**
  * io_buffer_chunk_publish - let the slots of a chunk be handed out
  * @chunk: a chunk just created; its pool must have room for one more
  *
@@ -267,7 +268,7 @@ void io_buffer_chunk_publish(struct io_buffer_chunk *chunk)
 	chunk->index = i;
 	chunk->touched = true;
 	rcu_assign_pointer(pool->chunks[i], chunk);
-	pool->nr_chunks++;
+	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks + 1);
 	if (i >= pool->end)
 		/* Pairs with io_buffer_pool_search(). */
 		smp_store_release(&pool->end, i + 1);
@@ -278,6 +279,8 @@ void io_buffer_chunk_publish(struct io_buffer_chunk *chunk)
 /* Let the first @nr words of a chunk that were claimed be used again. */
 static void unclaim(struct io_buffer_chunk *chunk, unsigned int nr)
 {
+	if (!nr)
+		return;
 	while (nr--) {
 		/* Like putting slots back: pairs with io_buffer_word_get() */
 		smp_store_release(&chunk->words[nr].used, idle_word(chunk));
@@ -312,7 +315,7 @@ bool io_buffer_chunk_retire(struct io_buffer_chunk *chunk)
 	}
 
 	RCU_INIT_POINTER(pool->chunks[chunk->index], NULL);
-	pool->nr_chunks--;
+	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks - 1);
 	return true;
 }
 
@@ -333,7 +336,7 @@ bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk)
 
 	/* iommu_unmap() returns after the IOTLB sync. */
 	unmapped = iommu_unmap(chunk->pool->domain, chunk->iova, chunk->size);
-	if (WARN_ON(unmapped != chunk->size))
+	if (WARN_ON_ONCE(unmapped != chunk->size))
 		return false;
 
 	free_pages((unsigned long)chunk->vaddr, get_order(chunk->size));
@@ -353,10 +356,10 @@ bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk)
 void io_buffer_pool_age(struct io_buffer_pool *pool)
 {
 	struct io_buffer_chunk *chunk;
-	unsigned int i;
+	unsigned int i, end = READ_ONCE(pool->end);
 
-	for (i = 0; i < pool->end; i++) {
-		chunk = rcu_dereference_protected(pool->chunks[i], true);
+	for (i = 0; i < end; i++) {
+		chunk = io_buffer_pool_chunk(pool, i);
 		if (chunk)
 			WRITE_ONCE(chunk->touched, false);
 	}
@@ -422,24 +425,29 @@ void io_buffer_pool_unfull(struct io_buffer_pool *pool, unsigned int index)
  * serves, so that load gathers in few chunks and the others can be given back.
  *
  * Context: any but NMI; preemption is disabled.
- * Return: true, or false when no slot is free.
+ * Return: true, or false when no slot is free or none was found soon enough.
  */
 bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf)
 {
 	/* Pairs with io_buffer_chunk_publish(). */
 	unsigned int i, end = smp_load_acquire(&pool->end);
+	unsigned int nr_full = 0;
 
-	for_each_clear_bit(i, pool->full, end) {
+	for (i = 0; i < end && nr_full < SEARCH_MAX_FULL; i++) {
 		struct io_buffer_chunk *chunk;
 		unsigned int word;
 		int nr;
 
+		if (test_bit(i, pool->full))
+			continue;
 		chunk = rcu_dereference_sched(pool->chunks[i]);
 		if (!chunk)
 			continue;
 		nr = chunk_get(pool, chunk, &word);
-		if (nr < 0)
+		if (nr < 0) {
+			nr_full++;
 			continue;
+		}
 		if (!READ_ONCE(chunk->touched))
 			WRITE_ONCE(chunk->touched, true);
 		this_cpu_write(*pool->hint, i << IO_BUFFER_HINT_SHIFT | word);
@@ -462,7 +470,7 @@ static unsigned int chunk_used(const struct io_buffer_chunk *chunk)
 
 /**
  * io_buffer_pool_used - count the slots in use
- * @pool: the pool; preemption is disabled since it was looked up
+ * @pool: the pool, none of whose chunks is retired meanwhile
  *
  * Context: any; a snapshot that other CPUs may overtake.
  * Return: the number of slots handed out.
@@ -474,9 +482,8 @@ unsigned int io_buffer_pool_used(struct io_buffer_pool *pool)
 	unsigned int used = 0;
 
 	for (i = 0; i < end; i++) {
-		struct io_buffer_chunk *chunk;
+		struct io_buffer_chunk *chunk = io_buffer_pool_chunk(pool, i);
 
-		chunk = rcu_dereference_sched(pool->chunks[i]);
 		if (chunk)
 			used += chunk_used(chunk);
 	}

@@ -9,6 +9,7 @@
 #include <linux/cache.h>
 #include <linux/compiler.h>
 #include <linux/gfp_types.h>
+#include <linux/jump_label.h>
 #include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/rcupdate.h>
@@ -42,9 +43,10 @@ struct iommu_domain;
  *
  * Handing out a slot takes no lock, allocates nothing and does not call the
  * IOMMU, so it may be done in any context but NMI. Adding and retiring chunks
- * sleeps and is serialised by the owner of the pool. What they leave behind is
- * freed after an RCU grace period; io_buffer_pool_get() and _put() run with
- * preemption disabled.
+ * is serialised by the owner of the pool, who keeps it until nobody can use any
+ * of its slots. A retired chunk is freed after an RCU grace period:
+ * io_buffer_pool_get() runs with preemption disabled, io_buffer_pool_put() does
+ * not touch the chunk once the slot is free.
  */
 
 /* In &io_buffer_slot.orig: what stands behind the slot differs by granule. */
@@ -64,11 +66,58 @@ struct io_buffer_granule {
 	u32 len;
 };
 
+#ifdef CONFIG_IOMMU_BOUNCE_CHECK
+DECLARE_STATIC_KEY_FALSE(io_bounce_check_key);
+
+/**
+ * struct io_buffer_life - who uses a slot, for the ownership checker
+ * @checked: the mapping is checked; what follows is valid
+ * @old: it was found to be older than is usual
+ * @place: index of the place that mapped
+ * @stack: who mapped, as a handle of stackdepot
+ * @since: when, in jiffies
+ * @dev: name of the device, perhaps cut short: the device may be gone
+ * @driver: name of its driver, likewise
+ */
+struct io_buffer_life {
+	bool checked;
+	bool old;
+	u16 place;
+	u32 stack;
+	unsigned long since;
+	char dev[28];
+	char driver[20];
+};
+
+/**
+ * struct io_buffer_guard - one granule of memory behind a slot, for the checker
+ * @node: in the checker's table of all such memory, by page frame
+ * @chunk: the chunk it is a guard of
+ * @phys: physical address of the granule
+ * @owned: a bit for each 64th of the granule: owned by the device, and checked
+ * @from: first byte of the granule that is mapped
+ * @to: first byte after it that is not
+ * @shared: another mapping has some of these bytes: they are not checked
+ * @mutable: memory of user space or page cache, which may change at any time
+ */
+struct io_buffer_guard {
+	struct hlist_node node;
+	struct io_buffer_chunk *chunk;
+	phys_addr_t phys;
+	u64 owned;
+	u32 from;
+	u32 to;
+	bool shared;
+	bool mutable;
+};
+#endif
+
 /**
  * struct io_buffer_slot - what a slot stands for while it is in use
  * @orig: physical address of the first byte, or %IO_BUFFER_LIST
  * @start: offset in the slot of the first byte, in bytes
  * @len: number of bytes from @start on; 0 while the slot is free
+ * @life: for io-bounce-check.c
  *
  * Written by whoever was handed the slot. The pool stores it because it is
  * found by the same arithmetic as the slot, but never reads it.
@@ -77,6 +126,9 @@ struct io_buffer_slot {
 	phys_addr_t orig;
 	u32 start;
 	u32 len;
+#ifdef CONFIG_IOMMU_BOUNCE_CHECK
+	struct io_buffer_life life;
+#endif
 };
 
 /**
@@ -97,6 +149,7 @@ struct io_buffer_word {
  * @words: which slots are in use
  * @granules: for slots marked %IO_BUFFER_LIST, what each granule stands for;
  *	NULL where a slot is one granule, whose one entry is its @orig
+ * @guards: for io-bounce-check.c: one for each granule, or NULL
  * @index: its place in &io_buffer_pool.chunks
  * @slot_shift: log2 of the bytes in a slot, as in @pool
  * @granule_shift: log2 of the bytes in a granule, as in @pool
@@ -116,6 +169,9 @@ struct io_buffer_chunk {
 	size_t size;
 	struct io_buffer_word *words;
 	struct io_buffer_granule *granules;
+#ifdef CONFIG_IOMMU_BOUNCE_CHECK
+	struct io_buffer_guard *guards;
+#endif
 	unsigned int index;
 	u8 slot_shift;
 	u8 granule_shift;
@@ -142,11 +198,10 @@ struct io_buffer_chunk {
  * @granule_shift: log2 of the bytes in a granule of @domain
  * @max_chunks: entries in @chunks less one
  * @nr_chunks: chunks it has
- * @gone: its owner is about to free it: it gets no more chunks
+ * @reserve: its owner keeps a chunk of it, idle or not
  * @end: no chunk has this index or a higher one
  * @full: one bit a chunk, set while a search of it found no free slot, so that
  *	the next search need not look
- * @rcu: frees it
  * @chunks: the chunks, with NULL in between; NULL at @max_chunks, where the
  *	hints of CPUs point that have none
  */
@@ -159,10 +214,9 @@ struct io_buffer_pool {
 	u8 granule_shift;
 	unsigned int max_chunks;
 	unsigned int nr_chunks;
-	bool gone;
+	bool reserve;
 	unsigned int end;
 	unsigned long *full;
-	struct rcu_head rcu;
 	struct io_buffer_chunk __rcu *chunks[];
 };
 
@@ -179,6 +233,13 @@ struct io_buffer {
 static inline size_t io_buffer_offset(const struct io_buffer *buf)
 {
 	return (size_t)buf->nr << buf->chunk->slot_shift;
+}
+
+/* A chunk of the pool or NULL, for those who keep it from being retired */
+static inline struct io_buffer_chunk *
+io_buffer_pool_chunk(const struct io_buffer_pool *pool, unsigned int index)
+{
+	return rcu_dereference_raw(pool->chunks[index]);
 }
 
 /* IOVA of the first byte of the slot */
@@ -223,17 +284,32 @@ io_buffer_granules(const struct io_buffer *buf)
 	       ((size_t)buf->nr << io_buffer_granules_shift(chunk));
 }
 
+#ifdef CONFIG_IOMMU_BOUNCE_CHECK
+void io_buffer_guards_alloc(struct io_buffer_chunk *chunk, gfp_t gfp);
+void io_buffer_guards_free(struct io_buffer_chunk *chunk);
+#else
+static inline void io_buffer_guards_alloc(struct io_buffer_chunk *chunk,
+					  gfp_t gfp)
+{
+}
+
+static inline void io_buffer_guards_free(struct io_buffer_chunk *chunk)
+{
+}
+#endif
+
 struct io_buffer_pool *
 io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
 		      unsigned int slot_shift, unsigned int granule_shift,
 		      unsigned int max_chunks, gfp_t gfp);
 void io_buffer_pool_destroy(struct io_buffer_pool *pool);
-void io_buffer_pool_free(struct io_buffer_pool *pool);
 void io_buffer_pool_age(struct io_buffer_pool *pool);
 
 struct io_buffer_chunk *io_buffer_chunk_create(struct io_buffer_pool *pool,
 					       dma_addr_t iova, size_t size,
 					       gfp_t gfp);
+void io_buffer_chunk_take_first(struct io_buffer_chunk *chunk,
+				struct io_buffer *buf);
 void io_buffer_chunk_publish(struct io_buffer_chunk *chunk);
 bool io_buffer_chunk_retire(struct io_buffer_chunk *chunk);
 bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk);
@@ -265,7 +341,8 @@ static __always_inline int io_buffer_word_get(struct io_buffer_chunk *chunk,
  * @buf: filled in with the slot
  *
  * Context: any but NMI.
- * Return: true, or false when no slot is free; that costs a few nanoseconds.
+ * Return: true, or false when no slot is free, or none was found soon enough;
+ * in the steady state that costs a few nanoseconds.
  */
 static __always_inline bool io_buffer_pool_get(struct io_buffer_pool *pool,
 					       struct io_buffer *buf)
@@ -300,9 +377,9 @@ static __always_inline void io_buffer_pool_put(const struct io_buffer *buf)
 	struct io_buffer_pool *pool = chunk->pool;
 	unsigned int index = chunk->index;
 
-	/* Once the bit is clear the chunk may go, the pool with it. */
-	preempt_disable();
 	/*
+	 * Once the bit is clear the chunk may go.
+	 *
 	 * What the last owner read and wrote in the slot comes before the next
 	 * owner's use of it; pairs with test_and_set_bit_lock().
 	 */
@@ -311,7 +388,6 @@ static __always_inline void io_buffer_pool_put(const struct io_buffer *buf)
 	smp_mb__after_atomic(); /* pairs with the one in chunk_get() */
 	if (unlikely(test_bit(index, pool->full)))
 		io_buffer_pool_unfull(pool, index);
-	preempt_enable();
 }
 
 #endif /* __IO_BUFFER_POOL_H */

@@ -7,6 +7,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/iova.h>
 #include <linux/log2.h>
+#include <linux/slab.h>
 
 #include "io-buffer-manager.h"
 
@@ -16,13 +17,18 @@
  */
 #define WINDOW_SHARE		8
 #define WINDOW_MIN		SZ_1M
-#define WINDOW_MAX		SZ_512M
 
 /*
  * A region that is not full of chunk wastes IOVA space, never memory: the
  * first chunks of a pool are small. Four times the budget leaves room for it.
  */
 #define WINDOW_PER_BUDGET	4
+
+/*
+ * The window stays as it is: it is not made a small one before there was no room
+ * for the full size that many times.
+ */
+#define WINDOW_TRIES		3
 
 /* Regions get smaller, down to one chunk, to have at least this many. */
 #define WINDOW_MIN_REGIONS	128
@@ -47,7 +53,8 @@ static size_t window_size(const struct io_buffer_manager *mgr, u64 limit)
 		return 0;
 
 	share = (limit - start) / WINDOW_SHARE + 1;
-	want = min_t(u64, (u64)mgr->memory_max * WINDOW_PER_BUDGET, WINDOW_MAX);
+	want = min_t(u64, (u64)mgr->memory_max * WINDOW_PER_BUDGET,
+		     IO_BUFFER_MAX_WINDOW);
 	want = min(share, max_t(u64, want, WINDOW_MIN));
 	return rounddown_pow_of_two(want);
 }
@@ -59,22 +66,11 @@ static dma_addr_t try_window(struct io_buffer_manager *mgr, u64 limit,
 
 	for (*size = window_size(mgr, limit); *size >= WINDOW_MIN; *size /= 2) {
 		base = reserve_iova_below(mgr->iovad, *size, limit);
-		if (base)
+		/* A mandatory bounce cannot wait for a better time. */
+		if (base || (!mgr->keep && mgr->window_tries < WINDOW_TRIES))
 			break;
 	}
 	return base;
-}
-
-/**
- * io_buffer_window_fits - is there any point in asking for a window
- * @mgr: the manager of the domain
- *
- * Context: the caller holds the lock of @mgr.
- * Return: true if the device can address enough for one of a useful size.
- */
-bool io_buffer_window_fits(const struct io_buffer_manager *mgr)
-{
-	return window_size(mgr, mgr->limits.dma_limit) >= WINDOW_MIN;
 }
 
 /**
@@ -85,7 +81,7 @@ bool io_buffer_window_fits(const struct io_buffer_manager *mgr)
  * there is no counterpart to this.
  *
  * Context: may sleep; the caller holds the lock of @mgr.
- * Return: 0, or -ENOSPC where there is no IOVA space.
+ * Return: 0, -ENOSPC where there is no IOVA space, -ENOMEM where memory is short.
  */
 int io_buffer_reserve_window(struct io_buffer_manager *mgr)
 {
@@ -100,14 +96,22 @@ int io_buffer_reserve_window(struct io_buffer_manager *mgr)
 		base = try_window(mgr, DMA_BIT_MASK(32), &size);
 	if (!base)
 		base = try_window(mgr, limit, &size);
-	if (!base)
+	if (!base) {
+		mgr->window_tries = min(mgr->window_tries + 1, WINDOW_TRIES);
 		return -ENOSPC;
+	}
 
 	mgr->region_shift = clamp(ilog2(size / WINDOW_MIN_REGIONS),
 				  ilog2(max_t(size_t, IO_BUFFER_MIN_CHUNK,
 					      PAGE_SIZE)),
 				  ilog2(IO_BUFFER_MAX_REGION));
 	mgr->nr_regions = size >> mgr->region_shift;
+	mgr->regions = kcalloc(mgr->nr_regions, sizeof(*mgr->regions),
+			       IO_BUFFER_GROW_GFP);
+	if (!mgr->regions) {
+		free_iova(mgr->iovad, base >> mgr->granule_shift);
+		return -ENOMEM;
+	}
 	WRITE_ONCE(mgr->base, base);
 	WRITE_ONCE(mgr->last, base + (size - 1));
 	/* Pairs with the acquire in io_buffer_owns(). */

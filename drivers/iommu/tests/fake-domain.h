@@ -23,6 +23,8 @@ struct kunit;
  * @mapped: bytes mapped now
  * @fail_map: refuse to map
  * @map_max: refuse to map more than that at once; 0: any size will do
+ * @gfp: how the last mapping was to allocate
+ * @short_unmap: set to 1 to have half of the next range unmapped, and no more
  */
 struct fake_domain {
 	struct iommu_domain domain;
@@ -34,6 +36,8 @@ struct fake_domain {
 	size_t mapped;
 	bool fail_map;
 	size_t map_max;
+	gfp_t gfp;
+	unsigned int short_unmap;
 };
 
 struct fake_domain *fake_domain_create(struct kunit *test);

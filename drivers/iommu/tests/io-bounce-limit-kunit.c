@@ -147,8 +147,8 @@ static void decide_on(struct limit_test *t, u64 map, u64 map_list, u64 copy)
 		set_average(&t->limit.out[class], ns);
 	}
 	/* No trial of something else in between */
-	t->limit.bounced_at = jiffies + 3600 * HZ;
-	t->limit.ordinary_at = jiffies + 3600 * HZ;
+	t->limit.bounced_at = jiffies + IO_BOUNCE_AHEAD_MAX;
+	t->limit.ordinary_at = jiffies + IO_BOUNCE_AHEAD_MAX;
 	t->map_ns = 0;
 	probe(t);
 }
@@ -372,7 +372,7 @@ static void limit_tries_bouncing(struct kunit *test)
 		KUNIT_ASSERT_NE(test, io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP), 0);
 
 	/* It is not for those that are bounced anyway to end it. */
-	t->limit.end = jiffies + 3600 * HZ;
+	t->limit.end = jiffies + IO_BOUNCE_AHEAD_MAX;
 	for (i = 0; i < 64; i++)
 		bounce_out(t, CHEAP, CLASS_64K - 1);
 	KUNIT_EXPECT_EQ(test, t->limit.trial, IO_BOUNCE_TRIAL_BOUNCED);
@@ -403,7 +403,7 @@ static void limit_gives_up_a_trial_nobody_comes_to(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, to_device(t), SZ_64K);
 	KUNIT_EXPECT_EQ(test, from_device(t), t->limit.decided[DMA_FROM_DEVICE]);
 	t->limit.end = jiffies;
-	t->limit.bounced_at = jiffies + 3600 * HZ;
+	t->limit.bounced_at = jiffies + IO_BOUNCE_AHEAD_MAX;
 	probe_size(t, SZ_1M, DMA_TO_DEVICE);
 	KUNIT_EXPECT_EQ(test, to_device(t), SZ_16K);
 }
@@ -515,7 +515,43 @@ static void limit_fixed_never_measures(struct kunit *test)
 						  DMA_FROM_DEVICE));
 	/* Once asked, the clock is not looked at for a long time. */
 	KUNIT_EXPECT_TRUE(test, time_after(t->limit.next_probe,
-					   jiffies + 3600 * HZ));
+					   jiffies + IO_BOUNCE_AHEAD_MAX / 2));
+}
+
+/* What was being timed when somebody fixed the limit does not undo that. */
+static void limit_fixed_stays_fixed(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	u64 start;
+
+	decide_on(t, 1000, 1000, 1);
+	t->limit.ordinary_at = jiffies;
+	t->limit.burst[IO_BOUNCE_STEP_MAP] = 1;
+	start = __io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP);
+	KUNIT_ASSERT_NE(test, start, 0);
+	io_bounce_limit_change(&t->limit, false, 0, SZ_64K);
+	__io_bounce_time_end(&t->limit, &t->mgr, start - DEAR, IO_BOUNCE_STEP_MAP,
+			     CLASS_4K, DMA_TO_DEVICE, 1);
+	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
+	KUNIT_EXPECT_EQ(test, t->limit.decided[DMA_TO_DEVICE], SZ_64K);
+	KUNIT_EXPECT_EQ(test, t->limit.trial, IO_BOUNCE_TRIAL_NONE);
+}
+
+/* After a long time without any mapping: 32-bit jiffies may have wrapped round. */
+static void limit_is_not_misled_by_old_times(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	unsigned long *next = &t->limit.next_time[IO_BOUNCE_STEP_MAP];
+
+	decide_on(t, 1000, 1000, 1);
+	t->probes = 0;
+	t->limit.next_probe = jiffies - LONG_MAX - 2;
+	io_bounce_limit_probe(&t->limit, NULL, &t->mgr, SZ_1M, 1, DMA_TO_DEVICE);
+	KUNIT_EXPECT_GT(test, t->probes, 0);
+	*next = jiffies - LONG_MAX - 2;
+	KUNIT_EXPECT_TRUE(test, io_bounce_time_due(&t->limit, IO_BOUNCE_STEP_MAP));
+	*next = jiffies + IO_BOUNCE_AHEAD_MAX;
+	KUNIT_EXPECT_FALSE(test, io_bounce_time_due(&t->limit, IO_BOUNCE_STEP_MAP));
 }
 
 static void limit_stays_where_the_iommu_fails(struct kunit *test)
@@ -587,6 +623,8 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(limit_of_lists_counts_their_pieces),
 	KUNIT_CASE(limit_never_exceeds_the_maximum),
 	KUNIT_CASE(limit_fixed_never_measures),
+	KUNIT_CASE(limit_fixed_stays_fixed),
+	KUNIT_CASE(limit_is_not_misled_by_old_times),
 	KUNIT_CASE(limit_stays_where_the_iommu_fails),
 	KUNIT_CASE(limit_begins_with_the_best),
 	KUNIT_CASE(limit_does_not_show_what_is_next_to_zeroes),

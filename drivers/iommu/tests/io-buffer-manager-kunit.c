@@ -3,9 +3,11 @@
  * KUnit tests of the I/O buffer manager.
  */
 
+#include <kunit/static_stub.h>
 #include <kunit/test.h>
 #include <linux/delay.h>
 #include <linux/dma-mapping.h>
+#include <linux/iova.h>
 #include <linux/sizes.h>
 #include <linux/string.h>
 
@@ -233,7 +235,7 @@ static void manager_window_spares_the_error_address(struct kunit *test)
 /* Let the period that is watched end. */
 static void age(struct manager_test *t)
 {
-	mod_delayed_work(system_freezable_wq, &t->mgr->age_work, 0);
+	mod_delayed_work(io_buffer_queue(), &t->mgr->age_work, 0);
 	/* Not flush_delayed_work(): the work may have queued itself again. */
 	flush_work(&t->mgr->age_work.work);
 }
@@ -260,7 +262,6 @@ static void manager_gives_back_what_is_idle(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, SZ_64K);
 	KUNIT_EXPECT_EQ(test, t->fake->syncs, syncs + 1);
-	KUNIT_EXPECT_NULL(test, rcu_access_pointer(t->mgr->pools[IO_BUFFER_WRITE][0]));
 	KUNIT_EXPECT_TRUE(test, delayed_work_pending(&t->mgr->age_work));
 
 	io_buffer_pool_put(&busy);
@@ -268,8 +269,6 @@ static void manager_gives_back_what_is_idle(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
 	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 0);
 	KUNIT_EXPECT_EQ(test, t->mgr->grown, 2);
-	KUNIT_EXPECT_EQ(test, t->mgr->returned, 2);
-	KUNIT_EXPECT_NULL(test, t->mgr->regions);
 	/* Nothing left to watch */
 	KUNIT_EXPECT_FALSE(test, delayed_work_pending(&t->mgr->age_work));
 	KUNIT_EXPECT_FALSE(test, io_buffer_find(t->mgr, t->mgr->base, &idle));
@@ -360,9 +359,8 @@ static void manager_keeps_to_the_budget(struct kunit *test)
 	/* And asking in vain does not keep the worker busy. */
 	maps = t->fake->maps;
 	for (i = 0; i < 3; i++) {
-		KUNIT_EXPECT_TRUE(test, test_bit(IO_BUFFER_READ *
-						 IO_BUFFER_NR_CLASSES,
-						 &t->mgr->wanted));
+		KUNIT_EXPECT_TRUE(test, test_bit(io_buffer_pool_nr(IO_BUFFER_READ, 0),
+						 t->mgr->wanted));
 		io_buffer_want(t->mgr, IO_BUFFER_READ, SZ_4K, &limits_64);
 		KUNIT_EXPECT_FALSE(test, work_pending(&t->mgr->work));
 	}
@@ -450,85 +448,402 @@ static void manager_tries_again_after_a_refusal(struct kunit *test)
 					   &limits_64, &buf), 0);
 }
 
-static bool grow_now(struct manager_test *t, enum io_buffer_perm perm, size_t size)
+static bool get_reserved(struct manager_test *t, enum io_buffer_perm perm,
+			 size_t size, struct io_buffer *buf)
 {
-	return io_buffer_grow_now(t->mgr, perm, size, limits_64.dma_limit);
+	return io_buffer_get_reserved(t->mgr, perm, size, limits_64.dma_limit, buf);
+}
+
+static bool grow_now(struct manager_test *t, enum io_buffer_perm perm, size_t size,
+		     struct io_buffer *buf)
+{
+	return io_buffer_grow_now(t->mgr, perm, size, limits_64.dma_limit, buf);
+}
+
+/* The worker is to have no part in what follows. */
+static void no_worker(struct manager_test *t)
+{
+	bitmap_fill(t->mgr->wanted, IO_BUFFER_ALL_POOLS);
 }
 
 /* Where there is no other way, a slot is made at once, and memory is kept. */
 static void manager_grows_at_once(struct kunit *test)
 {
 	struct manager_test *t = test->priv;
-	struct io_buffer buf;
-	unsigned int i;
-	u64 all = limits_64.dma_limit;
+	struct io_buffer buf, bufs[40];
+	unsigned int i, n;
 
 	manager_start(test, SZ_1M);
-	KUNIT_EXPECT_FALSE(test, grow_now(t, IO_BUFFER_READ, SZ_4K));
+	KUNIT_EXPECT_FALSE(test, grow_now(t, IO_BUFFER_READ, SZ_4K, &buf));
+	KUNIT_EXPECT_FALSE(test, get_reserved(t, IO_BUFFER_READ, SZ_4K, &buf));
 	io_buffer_reserve(t->mgr, &limits_64);
 	/* Small and large ones of each permission, and no more the next time */
 	KUNIT_ASSERT_EQ(test, t->mgr->memory, 6 * SZ_64K);
 	io_buffer_reserve(t->mgr, &limits_64);
 	KUNIT_ASSERT_EQ(test, t->mgr->memory, 6 * SZ_64K);
-	/* The worker is to have no part in this. */
-	t->mgr->wanted = ~0UL;
-	for (i = 0; i < 16; i++)
-		KUNIT_ASSERT_TRUE(test, io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K,
-						      all, &buf));
-	KUNIT_EXPECT_FALSE(test, io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K, all, &buf));
+	no_worker(t);
+	/* The last one is a larger one. */
+	for (i = 0; i < 17; i++)
+		KUNIT_ASSERT_TRUE(test, get_reserved(t, IO_BUFFER_READ, SZ_4K, &buf));
+	KUNIT_EXPECT_EQ(test, 1UL << buf.chunk->slot_shift, SZ_64K);
+	KUNIT_EXPECT_FALSE(test, get_reserved(t, IO_BUFFER_READ, SZ_4K, &buf));
 	t->fake->fail_map = true;
-	KUNIT_EXPECT_FALSE(test, grow_now(t, IO_BUFFER_READ, SZ_4K));
+	KUNIT_EXPECT_FALSE(test, grow_now(t, IO_BUFFER_READ, SZ_4K, &buf));
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
 	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 6);
 	t->fake->fail_map = false;
-	KUNIT_EXPECT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K));
-	KUNIT_EXPECT_TRUE(test, io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K, all, &buf));
+	KUNIT_ASSERT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K, &buf));
 	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, io_buffer_iova(&buf)),
 			IOMMU_READ);
 	io_buffer_pool_put(&buf);
 	/* No slots of that size yet, and one for which there is no room */
-	KUNIT_EXPECT_TRUE(test, grow_now(t, IO_BUFFER_WRITE, SZ_16K));
-	KUNIT_EXPECT_FALSE(test, grow_now(t, IO_BUFFER_WRITE, SZ_1M));
+	KUNIT_ASSERT_TRUE(test, grow_now(t, IO_BUFFER_WRITE, SZ_16K, &buf));
+	io_buffer_pool_put(&buf);
+	KUNIT_EXPECT_FALSE(test, grow_now(t, IO_BUFFER_WRITE, SZ_1M, &buf));
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 8 * SZ_64K);
 
 	/* The budget holds. */
-	for (i = 0; grow_now(t, IO_BUFFER_READ, SZ_4K); i++)
-		KUNIT_ASSERT_LT(test, i, 100);
+	for (n = 0; grow_now(t, IO_BUFFER_READ, SZ_4K, &bufs[n]); n++)
+		KUNIT_ASSERT_LT(test, n, ARRAY_SIZE(bufs) - 1);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_1M);
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, SZ_1M);
+	while (n--)
+		io_buffer_pool_put(&bufs[n]);
 
 	/* What is idle goes, but for one chunk of each pool of the reserve. */
 	age(t);
 	age(t);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
-	KUNIT_EXPECT_TRUE(test, io_buffer_get(t->mgr, IO_BUFFER_WRITE, SZ_64K, all, &buf));
+	KUNIT_EXPECT_TRUE(test, get_reserved(t, IO_BUFFER_WRITE, SZ_64K, &buf));
 }
 
-/* Small chunks use up regions. All of the budget can be used nevertheless. */
-static void manager_grows_at_once_to_the_budget(struct kunit *test)
+/* Of no use to a device that does not reach the window; else the worker adds more. */
+static void manager_grows_at_once_and_later(struct kunit *test)
 {
 	struct manager_test *t = test->priv;
 	u64 too_low = DMA_BIT_MASK(31);
-	unsigned int i;
+	struct io_buffer buf;
 
 	manager_start(test, SZ_64M);
 	io_buffer_reserve(t->mgr, &limits_64);
-	/* Of no use to a device that does not reach the window */
 	KUNIT_ASSERT_GT(test, t->mgr->last, too_low);
 	KUNIT_EXPECT_FALSE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_READ, SZ_4K,
-						    too_low));
+						    too_low, &buf));
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
 
-	/* The worker adds a larger one in its own time. */
-	KUNIT_EXPECT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K));
+	KUNIT_EXPECT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K, &buf));
 	flush_work(&t->mgr->work);
 	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 8);
 	KUNIT_EXPECT_GT(test, t->mgr->memory, 8 * SZ_64K);
+}
 
-	t->mgr->wanted = ~0UL;
-	for (i = 0; grow_now(t, IO_BUFFER_READ, SZ_4K); i++)
-		KUNIT_ASSERT_LT(test, i, t->mgr->nr_regions);
-	KUNIT_EXPECT_GT(test, t->mgr->memory, SZ_64M - SZ_64K);
+/* However much is bounced by choice, mandatory bounces have slots and a budget. */
+static void manager_reserve_is_reserved(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+	enum io_buffer_perm perm;
+	unsigned int class, n;
+
+	manager_start(test, SZ_1M);
+	io_buffer_reserve(t->mgr, &limits_64);
+	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++)
+		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
+			while (!want_and_get(test, perm, SZ_4K << class,
+					     &limits_64, &buf))
+				;
+	KUNIT_EXPECT_GT(test, t->mgr->memory, 6 * SZ_64K);
+	no_worker(t);
+
+	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++) {
+		for (n = 0; get_reserved(t, perm, SZ_4K, &buf); n++)
+			;
+		KUNIT_EXPECT_EQ(test, n, 17);
+	}
+	for (n = 0; grow_now(t, IO_BUFFER_READ, SZ_64K, &buf); n++)
+		;
+	KUNIT_EXPECT_EQ(test, n, SZ_256K / SZ_64K);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_1M);
+
+	/* Nor can others take what a mandatory bounce gives back. */
+	io_buffer_pool_put(&buf);
+	KUNIT_EXPECT_NE(test, get_or_why(t->mgr, IO_BUFFER_READ, SZ_64K,
+					 limits_64.dma_limit, &buf), 0);
+	KUNIT_EXPECT_TRUE(test, get_reserved(t, IO_BUFFER_READ, SZ_64K, &buf));
+}
+
+/* The least of budgets is enough for the reserve, until that is no longer wanted. */
+static void manager_reserve_raises_a_small_budget(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_64K);
+	io_buffer_reserve(t->mgr, &limits_64);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
+	KUNIT_EXPECT_NE(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+	io_buffer_drop(t->mgr);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
+	age(t);
+	while (!want_and_get(test, IO_BUFFER_READ, SZ_4K, &limits_64, &buf))
+		;
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
+}
+
+/* Another CPU has said what the device can address, but not woken the worker yet. */
+static void manager_reserve_does_not_wait_for_others(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+
+	manager_start(test, SZ_16M);
+	KUNIT_ASSERT_TRUE(test, io_buffer_set_limits(t->mgr, &limits_64));
+	io_buffer_reserve(t->mgr, &limits_64);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
+}
+
+/* A thief takes what is published, and memory is short, as it is then. */
+static void manager_grow_now_keeps_its_slot(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer bufs[8], thief;
+	unsigned int i;
+
+	manager_start(test, SZ_16M);
+	io_buffer_reserve(t->mgr, &limits_64);
+	no_worker(t);
+	KUNIT_ASSERT_TRUE(test, get_reserved(t, IO_BUFFER_READ, SZ_64K, &thief));
+	for (i = 0; i < ARRAY_SIZE(bufs); i++) {
+		KUNIT_ASSERT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_64K, &bufs[i]));
+		KUNIT_EXPECT_FALSE(test, get_reserved(t, IO_BUFFER_READ, SZ_64K, &thief));
+		io_buffer_shrink(SIZE_MAX);
+		KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, io_buffer_iova(&bufs[i])),
+				IOMMU_READ);
+	}
+}
+
+static bool suspended;
+
+static int hold_dev_stub(struct io_buffer_manager *mgr)
+{
+	return suspended ? 0 : -EINVAL;
+}
+
+/* An invalidation may be for the device to answer. */
+static void manager_unmaps_nothing_of_a_suspended_device(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_16M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+	io_buffer_pool_put(&buf);
+	suspended = true;
+	kunit_activate_static_stub(test, io_buffer_hold_dev, hold_dev_stub);
+	io_buffer_shrink(SIZE_MAX);
+	KUNIT_EXPECT_EQ(test, t->fake->unmaps, 0);
+	io_buffer_drop(t->mgr);
+	KUNIT_EXPECT_EQ(test, t->fake->unmaps, 0);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
+	suspended = false;
+	io_buffer_shrink(SIZE_MAX);
+	KUNIT_EXPECT_EQ(test, t->fake->unmaps, 1);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
+}
+
+/* What an IOMMU does not let go is lost, and nobody goes on looking for it. */
+static void manager_survives_a_short_unmap(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	size_t total = io_buffer_total();
+	struct io_buffer buf, again;
+	dma_addr_t iova;
+
+	manager_start(test, SZ_16M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+	iova = buf.chunk->iova;
+	io_buffer_pool_put(&buf);
+	kunit_warning_suppress(test) {
+		t->fake->short_unmap = 1;
+		io_buffer_drop(t->mgr);
+		t->fake->short_unmap = 0;
+	}
+	KUNIT_EXPECT_EQ(test, t->fake->mapped, SZ_64K / 2);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
+	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 0);
+	KUNIT_EXPECT_EQ(test, io_buffer_total(), total);
+	KUNIT_EXPECT_FALSE(test, io_buffer_find(t->mgr, iova, &again));
+	age(t);
+	KUNIT_EXPECT_FALSE(test, delayed_work_pending(&t->mgr->age_work));
+	/* Its addresses are not used again. */
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &again), 0);
+	KUNIT_EXPECT_NE(test, again.chunk->iova, iova);
+	t->fake->mapped -= SZ_64K / 2;
+}
+
+/* One work item for all, which neither wakes a CPU nor runs while tasks are frozen. */
+static void manager_works_in_the_background(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+
+	manager_start(test, SZ_1M);
+	KUNIT_EXPECT_PTR_NE(test, io_buffer_queue(), system_freezable_wq);
+	KUNIT_EXPECT_TRUE(test, t->mgr->age_work.timer.flags & TIMER_DEFERRABLE);
+}
+
+/* A chunk is not worth reclaim, and no failure worth a message. */
+static void manager_does_not_try_hard(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_64M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+	KUNIT_EXPECT_EQ(test, t->fake->gfp, IO_BUFFER_GROW_GFP);
+}
+
+/* There may be room for more once the others have left. */
+static void manager_window_is_not_small_at_once(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	unsigned long shift = iova_shift(&t->fake->iovad);
+	struct io_buffer_limits limits = limits_64;
+	struct iova *taken;
+	struct io_buffer buf;
+
+	limits.dma_limit = DMA_BIT_MASK(32);
+	/* All but what lies below 256 MiB, which is not aligned to that. */
+	taken = alloc_iova(&t->fake->iovad, (DMA_BIT_MASK(32) - SZ_256M + 1) >> shift,
+			   DMA_BIT_MASK(32) >> shift, false);
+	KUNIT_ASSERT_NOT_NULL(test, taken);
+	manager_start(test, SZ_64M);
+	KUNIT_EXPECT_NE(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits, &buf), 0);
+	KUNIT_EXPECT_EQ(test, t->mgr->size, 0);
+	__free_iova(&t->fake->iovad, taken);
+	t->mgr->retry_at = 0;
+	KUNIT_EXPECT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits, &buf), 0);
+	KUNIT_EXPECT_EQ(test, t->mgr->size, SZ_256M);
+}
+
+/* A second domain, for what concerns all of them. */
+static void second_start(struct kunit *test, struct manager_test *other)
+{
+	struct manager_test *t = test->priv;
+
+	other->fake = fake_domain_create(test);
+	other->mgr = kunit_kzalloc(test, sizeof(*other->mgr), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, other->mgr);
+	io_buffer_manager_init(other->mgr, &other->fake->domain,
+			       &other->fake->iovad, t->mgr->memory_max);
+}
+
+static void second_stop(struct manager_test *other)
+{
+	io_buffer_manager_destroy(other->mgr);
+	fake_domain_destroy(other->fake);
+}
+
+/* Hold much that is not in use; return how much. */
+static size_t inflate(struct kunit *test, struct manager_test *t)
+{
+	static struct io_buffer bufs[1024];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(bufs); i++) {
+		while (!io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K,
+				      limits_64.dma_limit, &bufs[i])) {
+			io_buffer_want(t->mgr, IO_BUFFER_READ, SZ_4K, &limits_64);
+			flush_work(&t->mgr->work);
+		}
+	}
+	while (i--)
+		io_buffer_pool_put(&bufs[i]);
+	return t->mgr->memory;
+}
+
+/* Whoever is asked for memory gives some; those who gave none may grow. */
+static void manager_shrinks_fairly(struct kunit *test)
+{
+	struct manager_test *t = test->priv, other = {};
+	size_t was[2], gave[2];
+	unsigned int i;
+
+	manager_start(test, SZ_64M);
+	second_start(test, &other);
+	was[0] = inflate(test, t);
+	was[1] = inflate(test, &other);
+	for (i = 0; i < 4; i++)
+		KUNIT_EXPECT_GE(test, io_buffer_shrink(SZ_64K), SZ_64K);
+	gave[0] = was[0] - t->mgr->memory;
+	gave[1] = was[1] - other.mgr->memory;
+	kunit_info(test, "%zu and %zu KiB were given back\n", gave[0] / SZ_1K,
+		   gave[1] / SZ_1K);
+	KUNIT_EXPECT_GT(test, gave[0], 0);
+	KUNIT_EXPECT_GT(test, gave[1], 0);
+	KUNIT_EXPECT_LE(test, gave[0], 2 * gave[1]);
+	KUNIT_EXPECT_LE(test, gave[1], 2 * gave[0]);
+
+	while (io_buffer_shrink(SIZE_MAX))
+		;
+	KUNIT_EXPECT_EQ(test, t->mgr->memory + other.mgr->memory, 0);
+	t->mgr->retry_at = 0;
+	KUNIT_EXPECT_EQ(test, io_buffer_shrink(SIZE_MAX), 0);
+	KUNIT_EXPECT_EQ(test, t->mgr->retry_at, 0);
+	second_stop(&other);
+}
+
+/* What was used lately is not taken while others have something that was not. */
+static void manager_gives_what_is_idle_first(struct kunit *test)
+{
+	struct manager_test *t = test->priv, other = {};
+	struct io_buffer buf;
+
+	manager_start(test, SZ_64M);
+	second_start(test, &other);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+	io_buffer_pool_put(&buf);
+	inflate(test, &other);
+	io_buffer_pool_age(other.mgr->pools[IO_BUFFER_READ][0]);
+	KUNIT_EXPECT_GE(test, io_buffer_shrink(SZ_64K), SZ_64K);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
+	second_stop(&other);
+}
+
+/* All domains together keep to a budget, and who must bounce is not refused. */
+static void manager_keeps_to_the_total(struct kunit *test)
+{
+	struct manager_test *t = test->priv, other = {};
+	size_t max = io_buffer_total_max(), total = io_buffer_total();
+	unsigned long refused = io_buffer_total_refused();
+	struct io_buffer buf;
+
+	manager_start(test, SZ_64M);
+	second_start(test, &other);
+	io_buffer_set_total_max(total + SZ_256K);
+	while (!want_and_get(test, IO_BUFFER_READ, SZ_4K, &limits_64, &buf))
+		;
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_256K);
+	KUNIT_EXPECT_EQ(test, io_buffer_total(), total + SZ_256K);
+	KUNIT_EXPECT_GT(test, io_buffer_total_refused(), refused);
+
+	io_buffer_want(other.mgr, IO_BUFFER_READ, SZ_4K, &limits_64);
+	flush_work(&other.mgr->work);
+	KUNIT_EXPECT_EQ(test, other.mgr->memory, 0);
+	/* Nor does it wake the worker for each miss. */
+	KUNIT_EXPECT_GT(test, other.mgr->retry_at, get_jiffies_64());
+
+	io_buffer_reserve(other.mgr, &limits_64);
+	KUNIT_EXPECT_EQ(test, other.mgr->memory, 6 * SZ_64K);
+	second_stop(&other);
+	KUNIT_EXPECT_EQ(test, io_buffer_total(), total + SZ_256K);
+	io_buffer_set_total_max(max);
 }
 
 struct manager_end {
@@ -542,8 +857,8 @@ static void manager_end(struct work_struct *work)
 					       work)->mgr);
 }
 
-/* Ageing finds that the reserve lacks something, and the manager is on its way out. */
-static void manager_ends_while_its_reserve_is_wanted(struct kunit *test)
+/* Ageing is under way, and the manager on its way out. */
+static void manager_ends_while_it_gives_back(struct kunit *test)
 {
 	struct manager_test *t = test->priv;
 	struct io_buffer_manager *mgr;
@@ -557,10 +872,9 @@ static void manager_ends_while_its_reserve_is_wanted(struct kunit *test)
 					   &limits_64, &buf), 0);
 	io_buffer_pool_put(&buf);
 	maps = t->fake->maps;
-	mgr->keep = 1;
 
 	mutex_lock(&mgr->lock);
-	io_buffer_reclaim_soon(mgr);
+	io_buffer_reclaim_soon(mgr, SIZE_MAX);
 	while (!(work_busy(&mgr->age_work.work) & WORK_BUSY_RUNNING))
 		msleep(20);
 	end.mgr = mgr;
@@ -588,7 +902,9 @@ static void manager_goes_without_a_window(struct kunit *test)
 					   &limits, &buf),
 			-1 - IO_BUFFER_MISS_COLD);
 	KUNIT_EXPECT_EQ(test, t->mgr->size, 0);
-	KUNIT_EXPECT_TRUE(test, t->mgr->stopped);
+	/* And asking in vain does not keep the worker busy. */
+	io_buffer_want(t->mgr, IO_BUFFER_READ, SZ_4K, &limits);
+	KUNIT_EXPECT_FALSE(test, work_pending(&t->mgr->work));
 }
 
 static struct kunit_case manager_cases[] = {
@@ -608,8 +924,20 @@ static struct kunit_case manager_cases[] = {
 	KUNIT_CASE(manager_makes_do_with_small_chunks),
 	KUNIT_CASE(manager_tries_again_after_a_refusal),
 	KUNIT_CASE(manager_grows_at_once),
-	KUNIT_CASE(manager_grows_at_once_to_the_budget),
-	KUNIT_CASE(manager_ends_while_its_reserve_is_wanted),
+	KUNIT_CASE(manager_grows_at_once_and_later),
+	KUNIT_CASE(manager_reserve_is_reserved),
+	KUNIT_CASE(manager_reserve_raises_a_small_budget),
+	KUNIT_CASE(manager_reserve_does_not_wait_for_others),
+	KUNIT_CASE(manager_grow_now_keeps_its_slot),
+	KUNIT_CASE(manager_unmaps_nothing_of_a_suspended_device),
+	KUNIT_CASE(manager_survives_a_short_unmap),
+	KUNIT_CASE(manager_works_in_the_background),
+	KUNIT_CASE(manager_does_not_try_hard),
+	KUNIT_CASE(manager_window_is_not_small_at_once),
+	KUNIT_CASE(manager_shrinks_fairly),
+	KUNIT_CASE(manager_gives_what_is_idle_first),
+	KUNIT_CASE(manager_keeps_to_the_total),
+	KUNIT_CASE(manager_ends_while_it_gives_back),
 	KUNIT_CASE(manager_goes_without_a_window),
 	{}
 };

@@ -4,6 +4,7 @@
  */
 
 #include <kunit/test.h>
+#include <linux/bitmap.h>
 #include <linux/completion.h>
 #include <linux/cpumask.h>
 #include <linux/delay.h>
@@ -197,6 +198,61 @@ static void pool_retires_idle_chunks(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
 }
 
+/* Nobody else has a chance to take a slot that is taken beforehand. */
+static void pool_slot_is_taken_before_others_can(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	struct io_buffer_chunk *chunk;
+	struct io_buffer first, buf;
+	unsigned int i;
+
+	chunk = io_buffer_chunk_create(t->pool, BASE, SZ_64K, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, chunk);
+	io_buffer_chunk_take_first(chunk, &first);
+	io_buffer_chunk_publish(chunk);
+	KUNIT_EXPECT_EQ(test, used(t->pool), 1);
+	KUNIT_EXPECT_EQ(test, io_buffer_iova(&first), BASE);
+	KUNIT_EXPECT_FALSE(test, io_buffer_chunk_retire(chunk));
+	for (i = 0; i < 7; i++) {
+		KUNIT_ASSERT_TRUE(test, get(t->pool, &buf));
+		KUNIT_EXPECT_NE(test, io_buffer_iova(&buf), BASE);
+	}
+	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
+	io_buffer_pool_put(&first);
+	KUNIT_EXPECT_TRUE(test, get(t->pool, &buf));
+}
+
+/* With preemption disabled, not all chunks of a large pool are looked at. */
+static void pool_search_has_an_end(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	struct io_buffer buf, last;
+	unsigned int i;
+
+	io_buffer_pool_destroy(t->pool);
+	t->pool = io_buffer_pool_create(&t->fake->domain, IOMMU_READ,
+					NUMA_NO_NODE, 13, 12, 32, GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, t->pool);
+	for (i = 0; i < 20; i++)
+		add_chunk(test, BASE + i * SZ_2M, SZ_64K);
+	while (get(t->pool, &buf))
+		last = buf;
+	KUNIT_EXPECT_EQ(test, used(t->pool), 20 * 8);
+	/* What is known to be full is not looked at again. */
+	KUNIT_EXPECT_EQ(test, bitmap_weight(t->pool->full, 20), 20);
+	KUNIT_EXPECT_FALSE(test, io_buffer_chunk_retire(last.chunk));
+	KUNIT_EXPECT_EQ(test, bitmap_weight(t->pool->full, 20), 20);
+
+	bitmap_zero(t->pool->full, 20);
+	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
+	KUNIT_EXPECT_EQ(test, bitmap_weight(t->pool->full, 20), 8);
+	/* But none is lost. */
+	io_buffer_pool_put(&last);
+	for (i = 0; i < 3 && !get(t->pool, &buf); i++)
+		;
+	KUNIT_EXPECT_EQ(test, used(t->pool), 20 * 8);
+}
+
 /* A hint is not for a smaller chunk in the place of the one it was given for. */
 static void pool_hint_outlives_its_chunk(struct kunit *test)
 {
@@ -358,6 +414,8 @@ static struct kunit_case pool_cases[] = {
 	KUNIT_CASE(pool_hands_out_each_slot_once),
 	KUNIT_CASE(pool_prefers_old_chunks),
 	KUNIT_CASE(pool_retires_idle_chunks),
+	KUNIT_CASE(pool_slot_is_taken_before_others_can),
+	KUNIT_CASE(pool_search_has_an_end),
 	KUNIT_CASE(pool_hint_outlives_its_chunk),
 	KUNIT_CASE(pool_knows_what_was_touched),
 	KUNIT_CASE(pool_survives_a_refusing_iommu),

@@ -531,6 +531,7 @@ static struct pci_driver bench_driver = {
 	.name = "dma_bench",
 	.probe = bench_probe,
 	.remove = bench_remove,
+	.dma_strict_ownership = true,
 };
 
 static int __init bench_init(void)

@@ -1,0 +1,746 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KUnit tests of the ownership checker: each rule is broken twice in one place
+ * and reported once; no legal use is reported. The reports are in the log.
+ */
+
+#include <kunit/device.h>
+#include <kunit/test.h>
+#include <linux/dma-map-ops.h>
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/scatterlist.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+#include <linux/stackdepot.h>
+#include <linux/string.h>
+#include <linux/workqueue.h>
+
+#include "../io-bounce-internal.h"
+#include "fake-domain.h"
+
+#define OLD	0x11
+#define NEW	0x22
+#define CPU	0x33
+
+/**
+ * struct check_test - what each test starts with
+ * @fake: the domain
+ * @bounce: its bounce buffers, checked, with slots for up to 16 KiB
+ * @dev: a device
+ * @mask: its DMA mask
+ * @p: four pages of the kernel, filled with OLD
+ * @reports: how many reports there were before
+ */
+struct check_test {
+	struct fake_domain *fake;
+	struct io_bounce *bounce;
+	struct device *dev;
+	u64 mask;
+	u8 *p;
+	unsigned int reports;
+};
+
+static __always_inline dma_addr_t map(struct check_test *t, void *p,
+				      size_t size, enum dma_data_direction dir)
+{
+	return __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0);
+}
+
+static void unmap(struct check_test *t, dma_addr_t addr, size_t size,
+		  enum dma_data_direction dir)
+{
+	__io_bounce_unmap(t->bounce, t->dev, addr, size, dir, 0);
+}
+
+static void unmap_skip(struct check_test *t, dma_addr_t addr, size_t size,
+		       enum dma_data_direction dir)
+{
+	__io_bounce_unmap(t->bounce, t->dev, addr, size, dir,
+			  DMA_ATTR_SKIP_CPU_SYNC);
+}
+
+static void for_cpu(struct check_test *t, dma_addr_t addr, size_t size,
+		    enum dma_data_direction dir)
+{
+	__io_bounce_sync_for_cpu(t->bounce, t->dev, addr, size, dir);
+}
+
+static void for_device(struct check_test *t, dma_addr_t addr, size_t size,
+		       enum dma_data_direction dir)
+{
+	__io_bounce_sync_for_device(t->bounce, t->dev, addr, size, dir);
+}
+
+static u8 *device(struct check_test *t, dma_addr_t addr)
+{
+	return fake_domain_vaddr(t->fake, addr);
+}
+
+/* How many reports there were since this was asked last */
+static unsigned int reports(struct check_test *t)
+{
+	unsigned int before = t->reports;
+
+	t->reports = io_bounce_check_reports();
+	return t->reports - before;
+}
+
+/* What follows is reported wherever it is: not all machines can trace the stack. */
+static void elsewhere(struct check_test *t)
+{
+	reports(t);
+	io_bounce_check_forget();
+}
+
+static bool all(const u8 *p, u8 value, size_t len)
+{
+	return !memchr_inv(p, value, len);
+}
+
+static int check_suite_init(struct kunit_suite *suite)
+{
+	stack_depot_init();
+	static_branch_inc(&io_bounce_check_key);
+	return 0;
+}
+
+static void check_suite_exit(struct kunit_suite *suite)
+{
+	static_branch_dec(&io_bounce_check_key);
+}
+
+/* Until there are slots of all kinds that are used here */
+static void warm(struct check_test *t)
+{
+	enum dma_data_direction dir;
+	unsigned int shift;
+
+	for (dir = DMA_BIDIRECTIONAL; dir <= DMA_FROM_DEVICE; dir++) {
+		for (shift = 0; shift <= 2; shift++) {
+			size_t size = PAGE_SIZE << shift;
+			dma_addr_t addr = map(t, t->p, size, dir);
+
+			if (addr != DMA_MAPPING_ERROR)
+				unmap(t, addr, size, dir);
+			flush_work(&t->bounce->work);
+			flush_work(&t->bounce->mgr.work);
+		}
+	}
+}
+
+static int check_test_init(struct kunit *test)
+{
+	struct check_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, t);
+	test->priv = t;
+	t->fake = fake_domain_create(test);
+	t->bounce = kunit_kzalloc(test, sizeof(*t->bounce), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, t->bounce);
+	t->dev = kunit_device_register(test, "check");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(t->dev));
+	t->mask = DMA_BIT_MASK(64);
+	t->dev->dma_mask = &t->mask;
+	t->p = (u8 *)__get_free_pages(GFP_KERNEL, 2);
+	KUNIT_ASSERT_NOT_NULL(test, t->p);
+	io_bounce_setup(t->bounce, dev_is_dma_coherent(t->dev),
+			&t->fake->domain, &t->fake->iovad, SZ_16M);
+	io_bounce_follow(t->bounce, BOUNCE_FORCE, 0);
+	t->bounce->check = true;
+	warm(t);
+	memset(t->p, OLD, 4 * PAGE_SIZE);
+	elsewhere(t);
+	return 0;
+}
+
+static void check_test_exit(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+
+	KUNIT_EXPECT_EQ(test, io_buffer_manager_used(&t->bounce->mgr), 0);
+	io_bounce_teardown(t->bounce);
+	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
+	fake_domain_destroy(t->fake);
+	free_pages((unsigned long)t->p, 2);
+}
+
+/* The rules, each broken twice in the same place */
+
+static void break_write(struct check_test *t, enum dma_data_direction dir)
+{
+	dma_addr_t addr = map(t, t->p + 300, 5000, dir);
+
+	memset(device(t, addr), NEW, 100);
+	t->p[300 + 4321] = CPU;
+	unmap(t, addr, 5000, dir);
+}
+
+static void check_written_while_owned(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	enum dma_data_direction dir;
+	int again;
+
+	for (again = 0; again < 2; again++) {
+		break_write(t, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), !again);
+		/* As without the checker: what is in the slot counts. */
+		KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 300));
+		KUNIT_EXPECT_TRUE(test, all(t->p + 300, NEW, 100));
+		KUNIT_EXPECT_TRUE(test, all(t->p + 400, OLD, 8000));
+		memset(t->p, OLD, 4 * PAGE_SIZE);
+	}
+	elsewhere(t);
+	dir = DMA_BIDIRECTIONAL;
+	for (again = 0; again < 2; again++) {
+		dma_addr_t addr = map(t, t->p, 100, dir);
+
+		t->p[99] = CPU;
+		for_cpu(t, addr, 100, dir);
+		KUNIT_EXPECT_EQ(test, reports(t), !again);
+		unmap(t, addr, 100, dir);
+		KUNIT_EXPECT_EQ(test, reports(t), 0);
+	}
+}
+
+static void check_changed_after_map(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr;
+	int again;
+
+	for (again = 0; again < 2; again++) {
+		addr = map(t, t->p + 300, 5000, DMA_TO_DEVICE);
+		t->p[300 + 1234] ^= 1;
+		unmap(t, addr, 5000, DMA_TO_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), !again);
+	}
+	elsewhere(t);
+	for (again = 0; again < 2; again++) {
+		addr = map(t, t->p + 300, 5000, DMA_TO_DEVICE);
+		t->p[300 + 1234] ^= 1;
+		for_cpu(t, addr + 1000, 1000, DMA_TO_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), !again);
+		unmap(t, addr, 5000, DMA_TO_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), 0);
+	}
+}
+
+static void check_reader_finds_poison(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+
+	memset(device(t, addr), NEW, 3000);
+	KUNIT_EXPECT_FALSE(test, memchr(t->p, OLD, 3000));
+	KUNIT_EXPECT_FALSE(test, memchr(t->p, NEW, 3000));
+	KUNIT_EXPECT_EQ(test, t->p[3000], OLD);
+	unmap(t, addr, 3000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(t->p, NEW, 3000));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
+static void check_unmap_size(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr;
+	int again;
+
+	for (again = 0; again < 2; again++) {
+		addr = map(t, t->p, 1000, DMA_FROM_DEVICE);
+		unmap(t, addr, 999, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), !again);
+		KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 2000));
+	}
+	elsewhere(t);
+	addr = map(t, t->p, 1000, DMA_FROM_DEVICE);
+	unmap(t, addr, 1001, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 2000));
+	elsewhere(t);
+	addr = map(t, t->p, 1000, DMA_TO_DEVICE);
+	unmap(t, addr + 1, 999, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+}
+
+static void check_sync_range(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr;
+	int again;
+
+	for (again = 0; again < 2; again++) {
+		addr = map(t, t->p + 500, 1000, DMA_FROM_DEVICE);
+		for_cpu(t, addr + 900, 101, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), !again);
+		unmap(t, addr, 1000, DMA_FROM_DEVICE);
+	}
+	elsewhere(t);
+	addr = map(t, t->p + 500, 1000, DMA_BIDIRECTIONAL);
+	for_device(t, addr - 1, 100, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	unmap(t, addr, 1000, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
+}
+
+static void check_mapped_twice(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr[2];
+	int again;
+
+	for (again = 0; again < 2; again++) {
+		addr[0] = map(t, t->p, 2000, DMA_FROM_DEVICE);
+		addr[1] = map(t, t->p + 1999, 2000, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), !again);
+		memset(device(t, addr[1]), NEW, 10);
+		unmap(t, addr[0], 2000, DMA_FROM_DEVICE);
+		unmap(t, addr[1], 2000, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 1999));
+		KUNIT_EXPECT_TRUE(test, all(t->p + 1999, NEW, 10));
+		KUNIT_EXPECT_TRUE(test, all(t->p + 2009, OLD, 3000));
+		memset(t->p, OLD, PAGE_SIZE);
+	}
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
+static void check_freed_before_unmap(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr;
+	int again;
+	u8 *p;
+
+	if (!IS_ENABLED(CONFIG_KASAN_GENERIC))
+		kunit_skip(test, "only KASAN knows");
+	for (again = 0; again < 2; again++) {
+		p = kmalloc(1000, GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, p);
+		addr = map(t, p, 1000, DMA_FROM_DEVICE);
+		kfree(p);
+		unmap(t, addr, 1000, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), !again);
+	}
+	elsewhere(t);
+	p = (u8 *)__get_free_page(GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, p);
+	addr = map(t, p, PAGE_SIZE, DMA_TO_DEVICE);
+	free_page((unsigned long)p);
+	unmap(t, addr, PAGE_SIZE, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+}
+
+static void check_lives_long(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	struct io_buffer buf;
+	dma_addr_t addr;
+
+	addr = map(t, t->p, 100, DMA_TO_DEVICE);
+	/* Nobody else is to look. */
+	io_bounce_check_teardown(t->bounce);
+	KUNIT_EXPECT_EQ(test, io_bounce_check_scan(t->bounce), 0);
+
+	/* As if it had been there for longer than anybody waits. */
+	KUNIT_ASSERT_TRUE(test, io_bounce_find(t->bounce, t->dev, addr, &buf));
+	/* Perhaps cut short */
+	KUNIT_EXPECT_TRUE(test, strstarts(dev_name(t->dev),
+					  io_buffer_slot(&buf)->life.dev));
+	KUNIT_EXPECT_GT(test, strlen(io_buffer_slot(&buf)->life.dev), 0);
+	io_buffer_slot(&buf)->life.since -= 3600 * HZ;
+	KUNIT_EXPECT_EQ(test, io_bounce_check_scan(t->bounce), 1);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	KUNIT_EXPECT_EQ(test, io_bounce_check_scan(t->bounce), 0);
+
+	/* What is unmapped is nobody's concern. */
+	io_buffer_slot(&buf)->life.old = false;
+	unmap(t, addr, 100, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, io_bounce_check_scan(t->bounce), 0);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
+static dma_addr_t map_entries(struct check_test *t, struct scatterlist *sg,
+			      enum dma_data_direction dir)
+{
+	static const u16 at[] = { 17, 2 * SZ_4K + 1500 }, len[] = { 100, 3000 };
+	size_t total = 0;
+	dma_addr_t addr;
+	int i;
+
+	/* Laid out as iommu_dma_map_sg() does */
+	sg_init_table(sg, 2);
+	for (i = 0; i < 2; i++) {
+		unsigned int offset = at[i] & (SZ_4K - 1);
+
+		sg_set_buf(&sg[i], t->p + at[i] - offset,
+			   ALIGN(len[i] + offset, SZ_4K));
+		sg_dma_address(&sg[i]) = offset;
+		sg_dma_len(&sg[i]) = len[i];
+		total += sg[i].length;
+	}
+	addr = __io_bounce_map_sg(t->bounce, t->dev, sg, 2, total, dir, 0,
+				  false);
+	if (addr == DMA_MAPPING_ERROR)
+		return addr;
+	/* As __finalise_sg() leaves it */
+	sg_dma_address(&sg[0]) = addr + 17;
+	sg_dma_address(&sg[1]) = addr + SZ_4K + 1500;
+	return addr;
+}
+
+static void unmap_entries(struct check_test *t, struct scatterlist *sg,
+			  enum dma_data_direction dir)
+{
+	__io_bounce_sync_sg(t->bounce, t->dev, sg, 2, dir, true);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg);
+}
+
+static void check_list(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	struct scatterlist sg[2];
+	int again;
+
+	/* Legal: short write, all of it, and unmapped without a sync */
+	KUNIT_ASSERT_NE(test, map_entries(t, sg, DMA_FROM_DEVICE),
+			DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_FALSE(test, memchr(t->p + 17, OLD, 100));
+	KUNIT_EXPECT_FALSE(test, memchr(t->p + 2 * SZ_4K + 1500, OLD, 3000));
+	memset(device(t, sg_dma_address(&sg[1])), NEW, 50);
+	unmap_entries(t, sg, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 2 * SZ_4K + 1500));
+	KUNIT_EXPECT_TRUE(test, all(t->p + 2 * SZ_4K + 1500, NEW, 50));
+	KUNIT_EXPECT_TRUE(test, all(t->p + 2 * SZ_4K + 1550, OLD, 3500));
+	memset(t->p, OLD, 4 * PAGE_SIZE);
+	map_entries(t, sg, DMA_BIDIRECTIONAL);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+
+	for (again = 0; again < 2; again++) {
+		map_entries(t, sg, DMA_FROM_DEVICE);
+		t->p[2 * SZ_4K + 1500 + 2999] = CPU;
+		unmap_entries(t, sg, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), !again);
+	}
+	elsewhere(t);
+	map_entries(t, sg, DMA_TO_DEVICE);
+	t->p[17 + 99] = CPU;
+	unmap_entries(t, sg, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+}
+
+static int link_state(struct check_test *t, struct dma_iova_state *state,
+		      enum dma_data_direction dir)
+{
+	phys_addr_t phys = virt_to_phys(t->p);
+
+	*state = (struct dma_iova_state) { .addr = SZ_1M, .__size = 3 * SZ_4K };
+	if (io_bounce_iova_move(t->bounce, t->dev, state, phys + SZ_4K, 0,
+				SZ_4K, dir, 0) != SZ_1M)
+		return -EBUSY;
+	/* The second page first, then what comes after it and before it */
+	return __io_bounce_iova_link(t->bounce, t->dev, state, phys + SZ_4K, 0,
+				     SZ_4K, dir, 0) ?:
+	       __io_bounce_iova_link(t->bounce, t->dev, state,
+				     phys + 2 * SZ_4K, SZ_4K, SZ_4K, dir, 0) ?:
+	       __io_bounce_iova_link(t->bounce, t->dev, state, phys, 2 * SZ_4K,
+				     1000, dir, 0);
+}
+
+static void unlink_state(struct check_test *t, struct dma_iova_state *state,
+			 enum dma_data_direction dir, unsigned long attrs)
+{
+	__io_bounce_iova_unlink(t->bounce, t->dev, state->addr, SZ_4K, dir,
+				attrs);
+	__io_bounce_iova_unlink(t->bounce, t->dev, state->addr + SZ_4K,
+				SZ_4K + 1000, dir, attrs);
+	__io_bounce_iova_free(t->bounce, t->dev, state->addr);
+}
+
+static void check_iova(struct kunit *test)
+{
+	enum dma_data_direction dir = DMA_FROM_DEVICE;
+	struct check_test *t = test->priv;
+	struct dma_iova_state state;
+
+	KUNIT_ASSERT_EQ(test, link_state(t, &state, dir), 0);
+	KUNIT_EXPECT_FALSE(test, memchr(t->p, OLD, 1000));
+	KUNIT_EXPECT_FALSE(test, memchr(t->p + SZ_4K, OLD, 2 * SZ_4K));
+	memset(device(t, state.addr), NEW, 10);
+	unlink_state(t, &state, dir, 0);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, SZ_4K));
+	KUNIT_EXPECT_TRUE(test, all(t->p + SZ_4K, NEW, 10));
+	KUNIT_EXPECT_TRUE(test, all(t->p + SZ_4K + 10, OLD, 2 * SZ_4K));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+
+	memset(t->p, OLD, 4 * PAGE_SIZE);
+	KUNIT_ASSERT_EQ(test, link_state(t, &state, dir), 0);
+	unlink_state(t, &state, dir, DMA_ATTR_SKIP_CPU_SYNC);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
+	/* Given up half way: never unlinked */
+	KUNIT_ASSERT_EQ(test, link_state(t, &state, dir), 0);
+	__io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+
+	KUNIT_ASSERT_EQ(test, link_state(t, &state, dir), 0);
+	t->p[999] = CPU;
+	unlink_state(t, &state, dir, 0);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+}
+
+/* Legal use */
+
+static void check_partial_syncs(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	unsigned int from, step;
+	dma_addr_t addr;
+	u8 *p = t->p + 10;
+
+	addr = map(t, p, 6000, DMA_FROM_DEVICE);
+	for (from = 0, step = 1; from + step <= 6000; from += step, step += 7) {
+		memset(device(t, addr) + from, NEW, step);
+		for_cpu(t, addr + from, step, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_TRUE(test, all(p + from, NEW, step));
+		/* It may be written now, and given back or not. */
+		memset(p + from, CPU, step);
+		if (step & 8)
+			for_device(t, addr + from, step, DMA_FROM_DEVICE);
+	}
+	unmap(t, addr, 6000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(p, NEW, from));
+	KUNIT_EXPECT_TRUE(test, all(p + from, OLD, 6000 - from));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+
+	memset(t->p, OLD, 4 * PAGE_SIZE);
+	addr = map(t, p, 6000, DMA_BIDIRECTIONAL);
+	memset(device(t, addr) + 2000, NEW, 2000);
+	for_cpu(t, addr + 2500, 333, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_TRUE(test, all(p + 2500, NEW, 333));
+	memset(p + 2600, CPU, 20);
+	for_device(t, addr + 2590, 40, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_TRUE(test, all(device(t, addr) + 2590, NEW, 10));
+	KUNIT_EXPECT_TRUE(test, all(device(t, addr) + 2600, CPU, 20));
+	/* Ahead of the device, without having taken anything back */
+	for_device(t, addr, 6000, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_TRUE(test, all(device(t, addr), OLD, 2000));
+	KUNIT_EXPECT_TRUE(test, all(device(t, addr) + 4000, OLD, 2000));
+	unmap(t, addr, 6000, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_TRUE(test, all(p, OLD, 2000));
+	KUNIT_EXPECT_TRUE(test, all(p + 2600, CPU, 20));
+	KUNIT_EXPECT_TRUE(test, all(p + 4000, OLD, 2000));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+
+	/* Written, then handed over: who writes only for the device needs no more. */
+	addr = map(t, p, 6000, DMA_TO_DEVICE);
+	memset(p + 77, CPU, 1000);
+	for_device(t, addr + 77, 1000, DMA_TO_DEVICE);
+	for_cpu(t, addr + 3000, 100, DMA_TO_DEVICE);
+	memset(p + 3000, CPU, 100);
+	unmap(t, addr, 6000, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
+static void check_skip_after_syncs(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+
+	memset(device(t, addr), NEW, 100);
+	for_cpu(t, addr, 100, DMA_FROM_DEVICE);
+	/* From here on the bytes are the driver's, and no unmap may touch them. */
+	memset(t->p, CPU, 100);
+	unmap_skip(t, addr, 3000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(t->p, CPU, 100));
+	/* No poison stays. */
+	KUNIT_EXPECT_TRUE(test, all(t->p + 100, OLD, 3000));
+
+	/* Nor may it where the driver has no right to have written. */
+	addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+	memset(device(t, addr), NEW, 3000);
+	memset(t->p + 1000, CPU, 100);
+	unmap_skip(t, addr, 3000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(t->p, NEW, 1000));
+	KUNIT_EXPECT_TRUE(test, all(t->p + 1000, CPU, 100));
+	KUNIT_EXPECT_TRUE(test, all(t->p + 1100, NEW, 1900));
+	KUNIT_EXPECT_TRUE(test, all(t->p + 3000, OLD, 1000));
+
+	addr = map(t, t->p, 3000, DMA_TO_DEVICE);
+	t->p[0]++;
+	unmap_skip(t, addr, 3000, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
+/* A page that looks as if it belonged to a file */
+static struct page *file_page(struct kunit *test)
+{
+	struct page *page = alloc_page(GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	page_folio(page)->mapping = (void *)test;
+	return page;
+}
+
+static void free_file_page(struct page *page)
+{
+	page_folio(page)->mapping = NULL;
+	__free_page(page);
+}
+
+static void check_two_reads_into_one_buffer(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	struct page *page = file_page(test);
+	u8 *p = page_address(page);
+	dma_addr_t addr[2];
+
+	memset(p, OLD, PAGE_SIZE);
+	addr[0] = map(t, p, 2000, DMA_FROM_DEVICE);
+	addr[1] = map(t, p + 1000, 2000, DMA_FROM_DEVICE);
+	/* The second holds no poison, and the first neither. */
+	KUNIT_EXPECT_TRUE(test, all(device(t, addr[1]), OLD, 2000));
+	KUNIT_EXPECT_TRUE(test, all(p, OLD, PAGE_SIZE));
+	memset(device(t, addr[0]), NEW, 2000);
+	unmap(t, addr[0], 2000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(p, NEW, 2000));
+	memset(device(t, addr[1]), NEW + 1, 500);
+	unmap(t, addr[1], 2000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(p + 1000, NEW + 1, 500));
+	KUNIT_EXPECT_FALSE(test, memchr_inv(p + 3000, OLD, 1000));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+	free_file_page(page);
+}
+
+/* Written to a device by two mappings, and read back into by a third */
+static void check_readers_share(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr[3];
+
+	addr[0] = map(t, t->p, 2000, DMA_TO_DEVICE);
+	addr[1] = map(t, t->p, 2000, DMA_TO_DEVICE);
+	addr[2] = map(t, t->p, 1000, DMA_FROM_DEVICE);
+	memset(device(t, addr[2]), NEW, 1000);
+	unmap(t, addr[2], 1000, DMA_FROM_DEVICE);
+	unmap(t, addr[0], 2000, DMA_TO_DEVICE);
+	unmap(t, addr[1], 2000, DMA_TO_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(t->p, NEW, 1000));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
+static void check_neighbours_are_free(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr[3];
+	int i;
+
+	for (i = 0; i < 3; i++)
+		addr[i] = map(t, t->p + 100 + i * 33, 33, i);
+	memset(t->p, CPU, 100);
+	memset(t->p + 199, CPU, 100);
+	for (i = 0; i < 3; i++)
+		unmap(t, addr[i], 33, i);
+	KUNIT_EXPECT_TRUE(test, all(t->p, CPU, 100));
+	KUNIT_EXPECT_TRUE(test, all(t->p + 100, OLD, 99));
+	KUNIT_EXPECT_TRUE(test, all(t->p + 199, CPU, 100));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
+static void check_page_cache_may_change(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	struct page *page = file_page(test);
+	unsigned int changes = io_bounce_check_changes();
+	u8 *p = page_address(page);
+	dma_addr_t addr;
+
+	memset(p, OLD, PAGE_SIZE);
+	addr = map(t, p, PAGE_SIZE, DMA_TO_DEVICE);
+	p[100] = CPU;
+	unmap(t, addr, PAGE_SIZE, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, p[100], CPU);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_check_changes() - changes, 1);
+
+	/* Mapped both ways it may still be read. */
+	memset(p, OLD, PAGE_SIZE);
+	addr = map(t, p, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_TRUE(test, all(p, OLD, PAGE_SIZE));
+	unmap(t, addr, PAGE_SIZE, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+	free_file_page(page);
+}
+
+static void check_interrupts_off(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	unsigned long flags;
+	dma_addr_t addr;
+
+	local_irq_save(flags);
+	addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+	memset(device(t, addr), NEW, 1);
+	for_cpu(t, addr, 1, DMA_FROM_DEVICE);
+	for_device(t, addr, 1, DMA_FROM_DEVICE);
+	unmap(t, addr, 3000, DMA_FROM_DEVICE);
+	local_irq_restore(flags);
+	KUNIT_EXPECT_EQ(test, t->p[0], NEW);
+	KUNIT_EXPECT_TRUE(test, all(t->p + 1, OLD, 3000));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
+/* Neither is anything poisoned, nor compared, where it is not switched on. */
+static void check_is_off(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr;
+
+	t->bounce->check = false;
+	addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 3000));
+	t->p[0] = CPU;
+	unmap(t, addr, 2999, DMA_FROM_DEVICE);
+	addr = map(t, t->p, 3000, DMA_TO_DEVICE);
+	t->p[0] = CPU + 1;
+	unmap(t, addr, 3000, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
+static struct kunit_case check_cases[] = {
+	KUNIT_CASE(check_written_while_owned),
+	KUNIT_CASE(check_changed_after_map),
+	KUNIT_CASE(check_reader_finds_poison),
+	KUNIT_CASE(check_unmap_size),
+	KUNIT_CASE(check_sync_range),
+	KUNIT_CASE(check_mapped_twice),
+	KUNIT_CASE(check_freed_before_unmap),
+	KUNIT_CASE(check_lives_long),
+	KUNIT_CASE(check_list),
+	KUNIT_CASE(check_iova),
+	KUNIT_CASE(check_partial_syncs),
+	KUNIT_CASE(check_skip_after_syncs),
+	KUNIT_CASE(check_two_reads_into_one_buffer),
+	KUNIT_CASE(check_readers_share),
+	KUNIT_CASE(check_neighbours_are_free),
+	KUNIT_CASE(check_page_cache_may_change),
+	KUNIT_CASE(check_interrupts_off),
+	KUNIT_CASE(check_is_off),
+	{}
+};
+
+static struct kunit_suite check_suite = {
+	.name = "io_bounce_check",
+	.suite_init = check_suite_init,
+	.suite_exit = check_suite_exit,
+	.init = check_test_init,
+	.exit = check_test_exit,
+	.test_cases = check_cases,
+};
+
+kunit_test_suite(check_suite);
+
+MODULE_DESCRIPTION("KUnit tests of the ownership checker");
+MODULE_LICENSE("GPL");
