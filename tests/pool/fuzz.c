@@ -209,6 +209,7 @@ static void do_add(unsigned int arg)
 	unsigned int i, fault = arg >> 5;
 	long allocated = stub_allocated;
 	struct io_buffer_chunk *chunk;
+	struct held *h;
 
 	for (i = 0; i < m.max_chunks; i++)
 		if (!m.chunks[i].chunk)
@@ -233,6 +234,16 @@ static void do_add(unsigned int arg)
 	m.chunks[i].chunk = chunk;
 	m.chunks[i].nr_slots = size >> m.slot_shift;
 	m.chunks[i].touched = true;
+	/* For somebody who cannot do without a slot */
+	if (arg & 4) {
+		h = &m.held[m.nr_held++];
+		*h = (struct held) { .chunk = &m.chunks[i], .mark = ++m.marks };
+		io_buffer_chunk_take_first(chunk, &h->buf);
+		stub_check(h->buf.chunk == chunk && h->buf.nr == 0);
+		m.chunks[i].held[0] = true;
+		m.chunks[i].nr_held++;
+		mark(h);
+	}
 	io_buffer_chunk_publish(chunk);
 	trace("added as chunk %u", chunk->index);
 }
@@ -277,19 +288,12 @@ static void new_pool(void)
 	stub_check(m.pool);
 }
 
-/* Somebody may still be getting from the old one, or putting into it. */
-static void do_replace(void)
+static void do_retire_all(void)
 {
-	struct io_buffer_pool *old = m.pool;
 	unsigned int i;
 
 	for (i = 0; i < m.max_chunks; i++)
 		do_retire(i);
-	if (old->nr_chunks)
-		return;
-	trace("replace the pool");
-	new_pool();
-	io_buffer_pool_free(old);
 }
 
 static void do_owner(unsigned int op, unsigned int arg)
@@ -309,7 +313,7 @@ static void do_owner(unsigned int op, unsigned int arg)
 		if (arg & 1)
 			do_age();
 		else
-			do_replace();
+			do_retire_all();
 		break;
 	}
 	m.owner_busy = false;

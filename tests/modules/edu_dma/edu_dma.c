@@ -34,6 +34,10 @@ static char *only = "";
 module_param(only, charp, 0444);
 MODULE_PARM_DESC(only, "run only tests whose names begin with this");
 
+static bool break_rules;
+module_param(break_rules, bool, 0444);
+MODULE_PARM_DESC(break_rules, "instead of the tests, break each rule of DMA ownership, for the checker to find");
+
 #define EDU_DMA_SRC	0x80
 #define EDU_DMA_DST	0x88
 #define EDU_DMA_COUNT	0x90
@@ -281,7 +285,11 @@ static int long_lived(struct edu *edu)
 		dma_sync_single_for_cpu(edu->dev, addr, i * 300,
 					DMA_FROM_DEVICE);
 		want_pattern(edu, 64, i * 300);
-		ret = ret ?: check(edu);
+		/* What was not synced still is the device's. */
+		if (!ret && (memcmp(edu->buf, edu->want, 64 + i * 300) ||
+			     memcmp(edu->buf + 64 + SZ_2K, edu->want + 64 + SZ_2K,
+				    BUF_SIZE - 64 - SZ_2K)))
+			ret = fail(edu, "wrong bytes in memory");
 	}
 	if (ret != -EIO || addr)
 		dma_unmap_single_attrs(edu->dev, addr, SZ_2K, DMA_FROM_DEVICE,
@@ -1009,6 +1017,191 @@ static const struct edu_test tests[] = {
 	{ "HMM after bounces", hmm_after_bounces },
 };
 
+/*
+ * The rules of DMA ownership, each broken in a function of its own, which a report
+ * names. Nothing is returned: it is for the checker to find.
+ */
+
+static void cannot(struct edu *edu, const char *what)
+{
+	pr_info("# cannot map to break: %s\n", what);
+}
+
+static noinline void breaks_write_from_device(struct edu *edu)
+{
+	dma_addr_t addr = dma_map_single(edu->dev, edu->buf + 100, 1500,
+					 DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(edu->dev, addr))
+		return cannot(edu, __func__);
+	edu_write(edu, addr, 10);
+	edu->buf[100 + 1234] = 1;
+	dma_unmap_single(edu->dev, addr, 1500, DMA_FROM_DEVICE);
+}
+
+static noinline void breaks_write_bidirectional(struct edu *edu)
+{
+	dma_addr_t addr = dma_map_single(edu->dev, edu->buf, SZ_8K,
+					 DMA_BIDIRECTIONAL);
+
+	if (dma_mapping_error(edu->dev, addr))
+		return cannot(edu, __func__);
+	edu->buf[SZ_8K - 1] = 1;
+	dma_sync_single_for_cpu(edu->dev, addr, SZ_8K, DMA_BIDIRECTIONAL);
+	dma_unmap_single(edu->dev, addr, SZ_8K, DMA_BIDIRECTIONAL);
+}
+
+static noinline void breaks_change_to_device(struct edu *edu)
+{
+	dma_addr_t addr = dma_map_single(edu->dev, edu->buf + 7, 3000,
+					 DMA_TO_DEVICE);
+
+	if (dma_mapping_error(edu->dev, addr))
+		return cannot(edu, __func__);
+	edu->buf[7 + 2999]++;
+	dma_unmap_single(edu->dev, addr, 3000, DMA_TO_DEVICE);
+}
+
+static noinline void breaks_unmap_shorter(struct edu *edu)
+{
+	dma_addr_t addr = dma_map_single(edu->dev, edu->buf, 1000,
+					 DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(edu->dev, addr))
+		return cannot(edu, __func__);
+	dma_unmap_single(edu->dev, addr, 999, DMA_FROM_DEVICE);
+}
+
+static noinline void breaks_unmap_longer(struct edu *edu)
+{
+	dma_addr_t addr = dma_map_single(edu->dev, edu->buf, 1000,
+					 DMA_TO_DEVICE);
+
+	if (dma_mapping_error(edu->dev, addr))
+		return cannot(edu, __func__);
+	dma_unmap_single(edu->dev, addr, 1001, DMA_TO_DEVICE);
+}
+
+static noinline void breaks_sync_outside(struct edu *edu)
+{
+	dma_addr_t addr = dma_map_single(edu->dev, edu->buf, 1000,
+					 DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(edu->dev, addr))
+		return cannot(edu, __func__);
+	dma_sync_single_for_cpu(edu->dev, addr + 500, 501, DMA_FROM_DEVICE);
+	dma_unmap_single(edu->dev, addr, 1000, DMA_FROM_DEVICE);
+}
+
+static noinline void breaks_asks_iommu(struct edu *edu)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(edu->dev);
+	dma_addr_t addr = dma_map_single(edu->dev, edu->buf, 1000,
+					 DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(edu->dev, addr))
+		return cannot(edu, __func__);
+	iommu_iova_to_phys(domain, addr);
+	dma_unmap_single(edu->dev, addr, 1000, DMA_FROM_DEVICE);
+}
+
+static noinline void breaks_free_mapped(struct edu *edu)
+{
+	u8 *p = kmalloc(1000, GFP_KERNEL);
+	dma_addr_t addr;
+
+	if (!p)
+		return;
+	addr = dma_map_single(edu->dev, p, 1000, DMA_TO_DEVICE);
+	kfree(p);
+	if (dma_mapping_error(edu->dev, addr))
+		return cannot(edu, __func__);
+	dma_unmap_single(edu->dev, addr, 1000, DMA_TO_DEVICE);
+}
+
+static noinline void breaks_map_twice(struct edu *edu)
+{
+	dma_addr_t addr[2];
+	int i;
+
+	for (i = 0; i < 2; i++)
+		addr[i] = dma_map_single(edu->dev, edu->buf + i * 500, 1000,
+					 DMA_FROM_DEVICE);
+	for (i = 0; i < 2; i++)
+		if (dma_mapping_error(edu->dev, addr[i]))
+			cannot(edu, __func__);
+		else
+			dma_unmap_single(edu->dev, addr[i], 1000,
+					 DMA_FROM_DEVICE);
+}
+
+static noinline void breaks_write_list(struct edu *edu)
+{
+	struct scatterlist sgl[LIST_LEN];
+
+	list_init(edu, sgl);
+	if (!dma_map_sg(edu->dev, sgl, LIST_LEN, DMA_FROM_DEVICE))
+		return cannot(edu, __func__);
+	edu->buf[list_entry[1].at] = 1;
+	dma_unmap_sg(edu->dev, sgl, LIST_LEN, DMA_FROM_DEVICE);
+}
+
+static noinline void breaks_write_linked(struct edu *edu)
+{
+	struct dma_iova_state state;
+	phys_addr_t phys = virt_to_phys(edu->buf);
+
+	if (!dma_iova_try_alloc(edu->dev, &state, 0, SZ_8K))
+		return cannot(edu, __func__);
+	if (dma_iova_link(edu->dev, &state, phys, 0, SZ_8K, DMA_FROM_DEVICE, 0))
+		return dma_iova_free(edu->dev, &state);
+	dma_iova_sync(edu->dev, &state, 0, SZ_8K);
+	edu->buf[SZ_4K] = 1;
+	dma_iova_destroy(edu->dev, &state, SZ_8K, DMA_FROM_DEVICE, 0);
+}
+
+/* The checker must have been told that a second is long. */
+static noinline void breaks_keep_mapped(struct edu *edu)
+{
+	dma_addr_t addr = dma_map_single(edu->dev, edu->buf, 1000,
+					 DMA_TO_DEVICE);
+
+	if (dma_mapping_error(edu->dev, addr))
+		return cannot(edu, __func__);
+	msleep(4000);
+	dma_unmap_single(edu->dev, addr, 1000, DMA_TO_DEVICE);
+}
+
+static void (* const breakers[])(struct edu *edu) = {
+	breaks_write_from_device,
+	breaks_write_bidirectional,
+	breaks_change_to_device,
+	breaks_unmap_shorter,
+	breaks_unmap_longer,
+	breaks_sync_outside,
+	breaks_asks_iommu,
+	breaks_free_mapped,
+	breaks_map_twice,
+	breaks_write_list,
+	breaks_write_linked,
+	breaks_keep_mapped,
+};
+
+/* Several times: at first there are no buffers to bounce through. */
+static void break_all(struct edu *edu)
+{
+	unsigned int i, again;
+
+	for (i = 0; i < ARRAY_SIZE(breakers); i++) {
+		for (again = 0; again < 4; again++) {
+			refill(edu);
+			breakers[i](edu);
+			msleep(50);
+		}
+	}
+	pr_info("# edu: %zu rules were broken\n", ARRAY_SIZE(breakers));
+}
+
 static const char * const rounds[] = { "cold", "warm" };
 
 static bool run_one(struct edu *edu, unsigned int nr, const char *round,
@@ -1079,6 +1272,8 @@ static int edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	ret = edu_load_pattern(edu);
 	if (ret)
 		pr_info("not ok - edu: %s\n", edu->why);
+	else if (break_rules)
+		break_all(edu);
 	else
 		run_all(edu);
 	pci_clear_master(pdev);
@@ -1095,6 +1290,7 @@ static struct pci_driver edu_driver = {
 	.name = "edu_dma",
 	.id_table = edu_ids,
 	.probe = edu_probe,
+	.dma_strict_ownership = true,
 };
 module_pci_driver(edu_driver);
 

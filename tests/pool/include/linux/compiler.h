@@ -43,11 +43,11 @@
 	__old;								\
 })
 
-#define WARN_ON(cond) ({						\
+#define WARN_ON_ONCE(cond) ({						\
 	bool __cond = (cond);						\
 									\
 	if (__cond)							\
-		stub_fail("WARN_ON(%s) at %s:%d", #cond, __FILE__,	\
+		stub_fail("WARN_ON_ONCE(%s) at %s:%d", #cond, __FILE__,	\
 			  __LINE__);					\
 	__cond;								\
 })

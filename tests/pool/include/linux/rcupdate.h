@@ -14,7 +14,7 @@
 			  __LINE__);					\
 	smp_load_acquire(&(p));						\
 })
-#define rcu_dereference_protected(p, cond)	READ_ONCE(p)
+#define rcu_dereference_raw(p)	smp_load_acquire(&(p))
 #define rcu_access_pointer(p)			READ_ONCE(p)
 #define rcu_assign_pointer(p, val)		smp_store_release(&(p), val)
 #define RCU_INIT_POINTER(p, val)		WRITE_ONCE(p, val)
