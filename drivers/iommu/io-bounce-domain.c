@@ -40,8 +40,8 @@ static void io_bounce_work(struct work_struct *work)
 }
 
 /*
- * A domain without counters per CPU goes no further than this in counting what it
- * does not bounce: CPUs are not to fight for a cache line because of that.
+ * A domain that does not bounce has no per-CPU counters. It stops counting at this,
+ * so that CPUs do not contend for a cache line with each direct mapping.
  */
 #define EARLY_MAX	65536
 
@@ -59,8 +59,10 @@ void io_bounce_count_early(struct io_bounce *bounce,
 			   enum io_bounce_counter counter, u64 add)
 {
 	bool hit = counter <= IO_BOUNCE_HITS_IOVA;
+	bool direct = counter >= IO_BOUNCE_SKIP_LIMIT &&
+		      counter <= IO_BOUNCE_SKIP_MEMORY;
 
-	if (!hit && atomic_read(&bounce->early[counter]) >= EARLY_MAX)
+	if (direct && atomic_read(&bounce->early[counter]) >= EARLY_MAX)
 		return;
 	/* Would wrap round only where there never is memory for the others. */
 	atomic_add(add, &bounce->early[counter]);

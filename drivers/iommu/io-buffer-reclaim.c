@@ -189,8 +189,9 @@ static void io_buffer_age_work(struct work_struct *work)
 		kept += READ_ONCE(pool->nr_chunks) && io_buffer_is_kept(mgr, pool);
 		cond_resched();
 	}
-	/* Whoever still wants more may ask again. */
-	io_buffer_clear_wanted(mgr);
+	/* What had no room may be asked for again, but the worker may just have been. */
+	if (!work_busy(&mgr->work))
+		io_buffer_clear_wanted(mgr);
 	if (mgr->keep && mgr->size)
 		io_buffer_fill_reserve(mgr);
 	if (READ_ONCE(mgr->memory) <= mgr->memory_max / 2 &&

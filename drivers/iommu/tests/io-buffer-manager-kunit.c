@@ -684,14 +684,13 @@ static void manager_survives_a_short_unmap(struct kunit *test)
 	t->fake->mapped -= SZ_64K / 2;
 }
 
-/* One work item for all, which neither wakes a CPU nor runs while tasks are frozen. */
+/* On a queue of its own, which does not run while tasks are frozen. */
 static void manager_works_in_the_background(struct kunit *test)
 {
 	struct manager_test *t = test->priv;
 
 	manager_start(test, SZ_1M);
 	KUNIT_EXPECT_PTR_NE(test, io_buffer_queue(), system_freezable_wq);
-	KUNIT_EXPECT_TRUE(test, t->mgr->age_work.timer.flags & TIMER_DEFERRABLE);
 }
 
 /* A chunk is not worth reclaim, and no failure worth a message. */

@@ -278,6 +278,8 @@ static int long_lived(struct edu *edu)
 	int i, ret = map(edu, 64, SZ_2K, DMA_FROM_DEVICE, &addr);
 
 	for (i = 1; !ret && i <= 4; i++) {
+		dma_sync_single_for_cpu(edu->dev, addr, SZ_2K,
+					DMA_FROM_DEVICE);
 		refill(edu);
 		dma_sync_single_for_device(edu->dev, addr, SZ_2K,
 					   DMA_FROM_DEVICE);
