@@ -102,7 +102,7 @@ static struct model_chunk *find_chunk(const struct io_buffer_chunk *chunk)
 static void mark(struct held *h)
 {
 	size_t size = (size_t)1 << m.slot_shift;
-	phys_addr_t *granules = io_buffer_granules(&h->buf);
+	struct io_buffer_granule *granules = io_buffer_granules(&h->buf);
 	u8 *p = io_buffer_vaddr(&h->buf);
 	unsigned int i;
 
@@ -114,14 +114,14 @@ static void mark(struct held *h)
 		.len = size,
 	};
 	for (i = 0; granules && i < 1U << (m.slot_shift - m.granule_shift); i++)
-		granules[i] = h->mark;
+		granules[i].phys = h->mark;
 }
 
 static void check_mark(const struct held *h)
 {
 	size_t size = (size_t)1 << m.slot_shift;
 	const struct io_buffer_slot *slot = io_buffer_slot(&h->buf);
-	const phys_addr_t *granules = io_buffer_granules(&h->buf);
+	const struct io_buffer_granule *granules = io_buffer_granules(&h->buf);
 	const u8 *p = io_buffer_vaddr(&h->buf);
 	unsigned int i;
 
@@ -132,7 +132,7 @@ static void check_mark(const struct held *h)
 		   slot->len == size);
 	stub_check(!granules == (m.slot_shift == m.granule_shift));
 	for (i = 0; granules && i < 1U << (m.slot_shift - m.granule_shift); i++)
-		stub_check(granules[i] == h->mark);
+		stub_check(granules[i].phys == h->mark);
 }
 
 static bool do_get(void)
