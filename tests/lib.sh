@@ -12,7 +12,7 @@ if [ ! -f "$image" ]; then
 	exit 1
 fi
 if [ -n "${DEBUG:-}" ]; then
-	debug=panic_on_warn=1 timeout=${TIMEOUT:-900}
+	debug=panic_on_warn=1 timeout=${TIMEOUT:-1800}
 else
 	debug='' timeout=${TIMEOUT:-300}
 fi
