@@ -38,7 +38,7 @@ format_part() {
 	echo '*.[ch] diff=cpp' >"$attributes"	# as the kernel's own
 	git -C "$1" -c core.attributesFile="$attributes" -c core.abbrev=12 format-patch -q \
 		--cover-letter --cover-from-description=subject --numbered --no-signature --no-signoff \
-		--no-attach --no-thread --no-notes --no-renames --diff-algorithm=histogram \
+		--no-attach --no-notes --no-renames --diff-algorithm=histogram \
 		"${@:4}" "$2..$3"
 	rm "$attributes"
 }
