@@ -6,8 +6,8 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
-# LINUX=<tree or tarball>, BRANCH= and BASE= reach the scripts as environment.
-export LINUX BRANCH BASE
+# LINUX=<tree or tarball>, BRANCH=, BASE= and PART= reach the scripts as environment.
+export LINUX BRANCH BASE PART
 
 X86 := configs/x86_64.config
 
@@ -50,18 +50,19 @@ kernel: tree ## build/bzImage
 debug: tree ## the same with everything that finds bugs: build/debug
 	scripts/kernel debug build/linux $(X86) configs/debug.config
 
-##@ To mail it
-series: need fetch ## the patches: build/series
-	scripts/series
-branch: need ## the series on a new branch of your clone: LINUX=<git tree> [BRANCH=] [BASE=]
+##@ To edit and mail it (docs/hacking.md)
+branch: need ## the series on branches of your clone, one for each part: [LINUX=<git tree>] [BRANCH=] [BASE=]
 	scripts/branch
-refresh: need ## an edited branch back into files and series/: [LINUX=<git tree>] [BRANCH=] [BASE=]
+refresh: need ## the edited branches back into series/ and the copies: [LINUX=<git tree>] [BRANCH=] [BASE=]
 	scripts/refresh
+series: need ## one part of these branches as a mailbox: PART=1-bounce [LINUX=<git tree>]
+	@mkdir -p build; scripts/series > build/.mbox.new || { rm build/.mbox.new; exit 1; }
+	@mv build/.mbox.new build/$(PART).mbox && echo build/$(PART).mbox
 
 ##@ Other
 clean: ## drop what was built, keep what was fetched or somebody's work
-	[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name pristine ! -name 'series-repo*' \
-		! -name 'refresh-old*' ! -name tree-edits -exec rm -rf {} +
+	[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name pristine ! -name repo \
+		! -name tree-edits -exec rm -rf {} +
 distclean: ## drop all of build/
 	rm -rf build
 help: ## this list
