@@ -10,7 +10,6 @@ import argparse
 import collections
 import contextlib
 import os
-import shutil
 import socket
 import statistics
 import subprocess
@@ -227,12 +226,3 @@ def save(out, name, text):
     with open(path, "w") as f:
         f.write(text + "\n")
     return os.path.relpath(path)
-
-
-def gnuplot(text):
-    """True if it was drawn."""
-    if not shutil.which("gnuplot"):
-        print("no chart: there is no gnuplot (package gnuplot-nox)")
-        return False
-    subprocess.run(["gnuplot"], input=text, text=True, check=True)
-    return True
