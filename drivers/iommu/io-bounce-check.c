@@ -434,18 +434,27 @@ static void restore(const struct io_buffer_guard *g, u64 blocks)
 	put_original(g, original);
 }
 
+/* Fewer bytes that look like the poison may be what the CPU wrote. */
+#define POISON_RUN	8
+
 /* The same, but keep what the CPU wrote: nobody asked for what the device wrote. */
 static void restore_unwritten(const struct io_buffer_guard *g, u64 blocks)
 {
 	const u8 *slot = slot_memory(g);
 	u8 *original = get_original(g);
-	size_t from, to;
+	size_t from, to, len;
 
 	while (next_run(g, &blocks, &from, &to)) {
 		sync_slot(g, from, to);
-		for (; from < to; from++)
-			if (original[from] == POISON)
-				original[from] = slot[from];
+		for (; from < to; from += len) {
+			const u8 *other = memchr_inv(original + from, POISON,
+						     to - from);
+
+			len = other ? other - (original + from) : to - from;
+			if (len >= min(to - from, POISON_RUN))
+				memcpy(original + from, slot + from, len);
+			len = max(len, 1);
+		}
 	}
 	put_original(g, original);
 }

@@ -318,7 +318,7 @@ bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 						    sg_dma_len(s), dir);
 	}
 	if (unlikely(clock) &&
-	    io_buffer_find(&bounce->mgr, sg_dma_address(sg), &buf))
+	    io_bounce_find(bounce, dev, sg_dma_address(sg), &buf))
 		io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
 				   IO_BOUNCE_STEP_UNMAP, slot_class(&buf), dir, 1);
 	return true;
@@ -555,7 +555,6 @@ void __io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
 {
 	struct io_buffer buf;
 
-	if (!WARN_ON_ONCE(!io_buffer_find(&bounce->mgr, addr, &buf) ||
-			  !io_buffer_slot(&buf)->len))
+	if (!WARN_ON_ONCE(!io_bounce_find(bounce, dev, addr, &buf)))
 		io_bounce_put(bounce, dev, addr, &buf);
 }

@@ -406,16 +406,18 @@ int io_bounce_show_device(const struct io_bounce *bounce, struct device *dev,
  */
 void io_bounce_report_unpromised(struct io_bounce *bounce)
 {
-	struct device *dev = READ_ONCE(bounce->unpromised);
+	struct device *dev = xchg(&bounce->unpromised, NULL);
 	DECLARE_SEQ_BUF(names, 64);
 
-	if (!dev || READ_ONCE(bounce->reported))
+	if (!dev)
 		return;
-	driver_names(dev, &names);
-	dev_info(dev, "iommu: bounce: mapped directly: %s does not promise strict DMA ownership (iommu.bounce=force bounces all the same)\n",
-		 seq_buf_str(&names));
-	WRITE_ONCE(bounce->reported, true);
-	WRITE_ONCE(bounce->unpromised, NULL);
+	/* One more may come while the first is reported. */
+	if (!READ_ONCE(bounce->reported)) {
+		driver_names(dev, &names);
+		dev_info(dev, "iommu: bounce: mapped directly: %s does not promise strict DMA ownership (iommu.bounce=force bounces all the same)\n",
+			 seq_buf_str(&names));
+		WRITE_ONCE(bounce->reported, true);
+	}
 	put_device(dev);
 }
 

@@ -40,6 +40,25 @@ size_t io_buffer_budget(const struct io_buffer_manager *mgr, unsigned int nr)
 }
 
 /**
+ * io_buffer_region_budget - how many regions may hold a chunk
+ * @mgr: the manager of the domain
+ * @nr: number of the pool that is to grow
+ *
+ * A chunk takes up a region, however small it is: pools that do not belong to the
+ * reserve leave some of them to those that do, too.
+ *
+ * Return: the most that may be in use.
+ */
+unsigned int io_buffer_region_budget(const struct io_buffer_manager *mgr,
+				     unsigned int nr)
+{
+	unsigned int max = mgr->nr_regions;
+
+	return READ_ONCE(mgr->keep) && nr < IO_BUFFER_NR_POOLS ?
+	       max - max / MANDATORY_SHARE : max;
+}
+
+/**
  * io_buffer_set_total_max - set the budget of all domains together
  * @bytes: in bytes; what is in use stays in use
  */

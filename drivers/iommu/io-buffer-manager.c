@@ -146,7 +146,8 @@ static int claim(struct io_buffer_manager *mgr, unsigned int nr, size_t size)
 
 	guard(spinlock_irqsave)(&mgr->claims);
 
-	if (mgr->memory + size > io_buffer_budget(mgr, nr))
+	if (mgr->memory + size > io_buffer_budget(mgr, nr) ||
+	    mgr->nr_chunks >= io_buffer_region_budget(mgr, nr))
 		return -ENOSPC;
 	region = find_region(mgr);
 	if (region < 0)
@@ -407,7 +408,9 @@ bool io_buffer_grow_now(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 	struct io_buffer_pool *pool;
 	size_t bytes;
 
-	if (!READ_ONCE(mgr->keep) || !io_buffer_reachable(mgr, dma_limit) ||
+	/* Pairs with io_buffer_reserve(). */
+	if (!smp_load_acquire(&mgr->keep) ||
+	    !io_buffer_reachable(mgr, dma_limit) ||
 	    !io_buffer_fits_region(mgr, class))
 		return false;
 	pool = io_buffer_make_pool(mgr, nr, GROW_NOW_GFP);

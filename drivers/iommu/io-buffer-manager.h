@@ -229,6 +229,8 @@ unsigned int io_buffer_count_used(struct io_buffer_manager *mgr);
 
 /* io-buffer-budget.c: how much memory that may take */
 size_t io_buffer_budget(const struct io_buffer_manager *mgr, unsigned int nr);
+unsigned int io_buffer_region_budget(const struct io_buffer_manager *mgr,
+				     unsigned int nr);
 void io_buffer_set_total_max(size_t bytes);
 size_t io_buffer_total_max(void);
 size_t io_buffer_total(void);
@@ -334,7 +336,8 @@ io_buffer_class(const struct io_buffer_manager *mgr, size_t size)
 static inline bool io_buffer_is_kept(const struct io_buffer_manager *mgr,
 				     const struct io_buffer_pool *pool)
 {
-	return mgr->keep && pool->reserve && pool->nr_chunks <= 1;
+	return READ_ONCE(mgr->keep) && pool->reserve &&
+	       READ_ONCE(pool->nr_chunks) <= 1;
 }
 
 /* Is there a window, and can a device that addresses @dma_limit reach all of it? */

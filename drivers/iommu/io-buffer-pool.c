@@ -458,6 +458,27 @@ bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf)
 	return false;
 }
 
+/**
+ * io_buffer_pool_get_any - take a free slot, however long it takes to find one
+ * @pool: the pool
+ * @buf: filled in with the slot
+ *
+ * For mandatory bounces, where a miss may be an error. Each search that gives up
+ * has marked some chunks as full, so there is an end.
+ *
+ * Context: any but NMI; preemption is disabled.
+ * Return: true, or false when no slot is free.
+ */
+bool io_buffer_pool_get_any(struct io_buffer_pool *pool, struct io_buffer *buf)
+{
+	unsigned int i, tries = DIV_ROUND_UP(READ_ONCE(pool->end), SEARCH_MAX_FULL);
+
+	for (i = 0; i <= tries; i++)
+		if (io_buffer_pool_get(pool, buf))
+			return true;
+	return false;
+}
+
 static unsigned int chunk_used(const struct io_buffer_chunk *chunk)
 {
 	unsigned int i, used = 0;

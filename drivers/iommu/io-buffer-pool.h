@@ -315,6 +315,7 @@ bool io_buffer_chunk_retire(struct io_buffer_chunk *chunk);
 bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk);
 
 bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf);
+bool io_buffer_pool_get_any(struct io_buffer_pool *pool, struct io_buffer *buf);
 void io_buffer_pool_unfull(struct io_buffer_pool *pool, unsigned int index);
 unsigned int io_buffer_pool_used(struct io_buffer_pool *pool);
 

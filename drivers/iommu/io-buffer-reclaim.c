@@ -6,6 +6,7 @@
 
 #include <kunit/static_stub.h>
 #include <linux/jiffies.h>
+#include <linux/pci.h>
 #include <linux/pm_runtime.h>
 #include <linux/shrinker.h>
 #include <linux/suspend.h>
@@ -34,20 +35,23 @@ struct workqueue_struct *io_buffer_queue(void)
  * io_buffer_hold_dev - keep the device of a domain from being suspended
  * @mgr: the manager of the domain
  *
- * An invalidation may have to be answered by the device (ATS), and is waited for.
- * At other times than that of I/O it may be suspended: then nothing is unmapped.
- * Where several devices share a domain the first one stands for them all: a
- * device with ATS is alone in its group as a rule.
+ * A device with ATS has to answer an invalidation, which is waited for. It may be
+ * suspended when there is no I/O: then nothing is unmapped. Other devices may
+ * sleep as they like. Where several devices share a domain the first one stands
+ * for them all: a device with ATS is alone in its group as a rule.
  *
  * Context: any.
  * Return: 1 if it is held: call pm_runtime_put(); 0 if it is suspended; negative if
- * it never is.
+ * it does not matter.
  */
 int io_buffer_hold_dev(struct io_buffer_manager *mgr)
 {
 	KUNIT_STATIC_STUB_REDIRECT(io_buffer_hold_dev, mgr);
 
-	return mgr->dev ? pm_runtime_get_if_active(mgr->dev) : -EINVAL;
+	if (!mgr->dev || !dev_is_pci(mgr->dev) ||
+	    !to_pci_dev(mgr->dev)->ats_enabled)
+		return -EINVAL;
+	return pm_runtime_get_if_active(mgr->dev);
 }
 
 /* Give a chunk back if none of its slots is in use; return its size, or 0. */
@@ -87,7 +91,7 @@ static size_t retire(struct io_buffer_manager *mgr,
  * @bytes: stop when that many bytes are free
  * @idle: only chunks that were not used since io_buffer_pool_age()
  *
- * Nothing is given back while the device is suspended.
+ * Nothing is given back while a device with ATS is suspended.
  *
  * Context: may sleep; the caller holds the lock of @mgr.
  * Return: how many bytes were given back.

@@ -61,7 +61,8 @@ void io_buffer_reserve(struct io_buffer_manager *mgr,
 					  sizeof(*mgr->reserve), GFP_NOIO));
 	if (!mgr->reserve)
 		return;
-	WRITE_ONCE(mgr->keep, true);
+	/* Pairs with io_buffer_grow_now(), which needs @reserve. */
+	smp_store_release(&mgr->keep, true);
 	io_buffer_set_limits(mgr, limits);
 	io_buffer_reclaim_join(mgr);
 	if (!mgr->size && io_buffer_reserve_window(mgr)) {
@@ -100,7 +101,7 @@ bool io_buffer_get_reserved(struct io_buffer_manager *mgr,
 				  io_buffer_pool_nr(perm, class);
 		struct io_buffer_pool *pool = io_buffer_pool_of(mgr, nr);
 
-		if (pool && io_buffer_pool_get(pool, buf))
+		if (pool && io_buffer_pool_get_any(pool, buf))
 			return true;
 	}
 	return false;
@@ -121,4 +122,7 @@ void io_buffer_drop(struct io_buffer_manager *mgr)
 
 	WRITE_ONCE(mgr->keep, false);
 	io_buffer_reclaim(mgr, SIZE_MAX, false);
+	/* What is in use just now, or of a device that is suspended */
+	if (READ_ONCE(mgr->nr_chunks))
+		io_buffer_reclaim_later(mgr);
 }

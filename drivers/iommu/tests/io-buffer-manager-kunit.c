@@ -572,6 +572,71 @@ static void manager_reserve_is_reserved(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, get_reserved(t, IO_BUFFER_READ, SZ_64K, &buf));
 }
 
+/* Each chunk takes up a region: others leave some of these, too. */
+static void manager_reserve_has_regions(struct kunit *test)
+{
+	const struct io_buffer_limits limits_24 = {
+		.dma_limit = DMA_BIT_MASK(24),
+		.nid = NUMA_NO_NODE,
+	};
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_16M);
+	io_buffer_reserve(t->mgr, &limits_24);
+	while (!want_and_get(test, IO_BUFFER_READ, SZ_64K, &limits_24, &buf))
+		;
+	KUNIT_EXPECT_LE(test, t->mgr->nr_chunks,
+			t->mgr->nr_regions - t->mgr->nr_regions / 4);
+	KUNIT_EXPECT_TRUE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_READ,
+						   SZ_64K, limits_24.dma_limit,
+						   &buf));
+}
+
+/* However many full chunks are in front of it, a free slot is found. */
+static void manager_reserve_is_found(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer_pool *pool;
+	struct io_buffer buf, last;
+	int n;
+
+	manager_start(test, SZ_16M);
+	io_buffer_reserve(t->mgr, &limits_64);
+	no_worker(t);
+	for (n = 0; n < 20; n++) {
+		KUNIT_ASSERT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K, &last));
+		while (get_reserved(t, IO_BUFFER_READ, SZ_4K, &buf))
+			;
+	}
+	pool = last.chunk->pool;
+	KUNIT_ASSERT_GT(test, pool->nr_chunks, 19);
+	io_buffer_pool_put(&last);
+	/* None of them is known to be full. */
+	bitmap_zero(pool->full, pool->max_chunks);
+	for_each_possible_cpu(n)
+		*per_cpu_ptr(pool->hint, n) = 0;
+	KUNIT_EXPECT_TRUE(test, get_reserved(t, IO_BUFFER_READ, SZ_4K, &buf));
+}
+
+/* What is in use when a reserve is given up goes later. */
+static void manager_looks_after_what_it_drops(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_16M);
+	io_buffer_reserve(t->mgr, &limits_64);
+	KUNIT_ASSERT_TRUE(test, get_reserved(t, IO_BUFFER_READ, SZ_4K, &buf));
+	disable_delayed_work_sync(&t->mgr->age_work);
+	enable_delayed_work(&t->mgr->age_work);
+	KUNIT_ASSERT_FALSE(test, delayed_work_pending(&t->mgr->age_work));
+	io_buffer_drop(t->mgr);
+	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 1);
+	KUNIT_EXPECT_TRUE(test, delayed_work_pending(&t->mgr->age_work));
+	io_buffer_pool_put(&buf);
+}
+
 /* The least of budgets is enough for the reserve, until that is no longer wanted. */
 static void manager_reserve_raises_a_small_budget(struct kunit *test)
 {
@@ -925,6 +990,9 @@ static struct kunit_case manager_cases[] = {
 	KUNIT_CASE(manager_grows_at_once),
 	KUNIT_CASE(manager_grows_at_once_and_later),
 	KUNIT_CASE(manager_reserve_is_reserved),
+	KUNIT_CASE(manager_reserve_has_regions),
+	KUNIT_CASE(manager_reserve_is_found),
+	KUNIT_CASE(manager_looks_after_what_it_drops),
 	KUNIT_CASE(manager_reserve_raises_a_small_budget),
 	KUNIT_CASE(manager_reserve_does_not_wait_for_others),
 	KUNIT_CASE(manager_grow_now_keeps_its_slot),
