@@ -117,12 +117,12 @@ struct finding {
 	bool changed;
 };
 
-static void note_fault(struct finding *f, enum fault fault, size_t offset,
+static void note_fault(struct finding *f, enum fault kind, size_t offset,
 		       size_t size)
 {
 	if (f->fault)
 		return;
-	f->fault = fault;
+	f->fault = kind;
 	f->offset = offset;
 	f->size = size;
 }
@@ -497,7 +497,7 @@ static void verify(const struct io_buffer_guard *g, u64 blocks,
 		f->changed = true;
 	else if (bad)
 		note_fault(f, writes ? FAULT_WROTE : FAULT_CHANGED,
-		     offset_in_slot(g) + (bad - original), 1);
+			   offset_in_slot(g) + (bad - original), 1);
 	put_original(g, original);
 }
 
@@ -514,7 +514,7 @@ static bool take_back(struct io_buffer_guard *g, u64 blocks, bool check,
 		g->owned = 0;
 		if (IS_ENABLED(CONFIG_KASAN_GENERIC))
 			note_fault(f, FAULT_FREED, offset_in_slot(g) + g->from,
-			     g->to - g->from);
+				   g->to - g->from);
 		return false;
 	}
 	if (check)
@@ -566,7 +566,7 @@ static void find_sharers(struct io_buffer_guard *g, struct finding *f)
 		    g->mutable || other->mutable)
 			continue;
 		note_fault(f, FAULT_TWICE, offset_in_slot(g) + g->from,
-		     g->to - g->from);
+			   g->to - g->from);
 		f->other = guard_stack(other);
 	}
 }

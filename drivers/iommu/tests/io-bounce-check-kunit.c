@@ -682,7 +682,7 @@ static void check_interrupts_off(struct kunit *test)
 
 	local_irq_save(flags);
 	addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
-	memset(device(t, addr), NEW, 1);
+	*device(t, addr) = NEW;
 	for_cpu(t, addr, 1, DMA_FROM_DEVICE);
 	for_device(t, addr, 1, DMA_FROM_DEVICE);
 	unmap(t, addr, 3000, DMA_FROM_DEVICE);

@@ -615,7 +615,7 @@ static void manager_reserve_is_found(struct kunit *test)
 	/* None of them is known to be full. */
 	bitmap_zero(pool->full, pool->max_chunks);
 	for_each_possible_cpu(n)
-		*per_cpu_ptr(pool->hint, n) = 0;
+		WRITE_ONCE(*per_cpu_ptr(pool->hint, n), 0);
 	KUNIT_EXPECT_TRUE(test, get_reserved(t, IO_BUFFER_READ, SZ_4K, &buf));
 }
 
