@@ -15,6 +15,7 @@
 #define max(a, b)		((a) > (b) ? (a) : (b))
 #define clamp_t(type, val, lo, hi) \
 	((type)min(max((type)(val), (type)(lo)), (type)(hi)))
+#define DIV_ROUND_UP(n, d)	(((n) + (d) - 1) / (d))
 
 static inline unsigned int get_order(size_t size)
 {
