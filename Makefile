@@ -13,12 +13,14 @@ X86 := configs/x86_64.config
 
 ##@ To try it
 # Said at the start of what ends in a kernel build, not after a download.
-run test test-% check kernel debug bench calls native stack sweep: export BUILDS_KERNEL = 1
+run test test-% check kernel debug% devices deb bench calls native stack sweep: export BUILDS_KERNEL = 1
 
 run: deps kernel ## boot the built kernel under each IOMMU mode, verify I/O, measure: build/run
 	scripts/run
-test: deps ## everything that proves it; the last line is the result
+test: deps ## the whole product once, 25 minutes on two CPUs; the last line is the result
 	scripts/test
+test-all: deps ## every suite: more devices, IOMMUs, architectures, a kernel that finds bugs
+	scripts/test --all
 test-%: deps ## one suite of tests/suites.list
 	scripts/test $*
 bench: deps-bench kernel ## all that is measured, one after the other, an hour and a half: build/bench
@@ -37,10 +39,14 @@ check: deps ## the quick suites, after a change
 ##@ To work on it
 deps: ## install, or name, the packages this needs
 	scripts/deps
+deps-deb:
+	scripts/deps deb
 deps-bench: ## also what only stack and sweep need
 	scripts/deps bench
 qemu10: ## QEMU 10 from the backports of Debian 12, unpacked beside the installed one: build/qemu10
 	scripts/fetch-qemu
+deb: deps-deb tree ## that kernel as Debian packages: [CONFIG=<file>], default: what this machine runs, its loaded modules only
+	scripts/deb $(CONFIG)
 fetch: ## the pinned kernel, unpacked: build/pristine (or from LINUX=<tree or tarball>)
 	scripts/fetch
 tree: need fetch ## that kernel with the series on it: build/linux
@@ -49,6 +55,10 @@ kernel: tree ## build/bzImage
 	scripts/kernel x86 build/linux $(X86)
 debug: tree ## the same with everything that finds bugs: build/debug
 	scripts/kernel debug build/linux $(X86) configs/debug.config
+debug-more: debug ## that with more devices: build/debug-more
+	scripts/kernel -s debug debug-more build/linux $(X86) configs/debug.config configs/debug-more.config
+devices: kernel ## the kernel of "make run" with more devices: build/devices
+	scripts/kernel -s x86 devices build/linux $(X86) configs/devices.config
 
 ##@ To edit and mail it (docs/hacking.md)
 branch: need ## the series on branches of your clone, one for each part: [LINUX=<git tree>] [BRANCH=] [BASE=]
@@ -73,4 +83,4 @@ need:
 	@for tool in git python3; do command -v $$tool >/dev/null || \
 		{ echo "$$tool is missing: 'make deps' installs or names what is needed" >&2; exit 1; }; done
 
-.PHONY: need run test check bench calls native stack sweep deps deps-bench qemu10 fetch tree kernel debug series branch refresh clean distclean help
+.PHONY: need run test test-all check bench calls native stack sweep deps deps-bench deps-deb qemu10 fetch tree kernel debug debug-more devices deb series branch refresh clean distclean help

@@ -29,6 +29,20 @@ clean_dmesg() {
 	return $rc
 }
 
+# Of a suite, which sets $suite and $out: guests, and what they print as "@@WORD name=value ..."
+# guest NAME ARGUMENT...: boot with the job $out/job-NAME; $log is then its output
+guest() {
+	log=$out/$1.log
+	rm -f "$out/$1".{log,console,dmesg}
+	scripts/boot --kernel "$image" --script "$out/job-$1" --log "$out/$1.console" --dmesg "$out/$1.dmesg" \
+		--timeout "$timeout" "${@:2}" > "$log" 2>&1
+}
+# check WHAT COMMAND...: a result
+check() { if "${@:2}"; then echo "ok - $suite: $1"; else echo "not ok - $suite: $1; see $log"; fi; }
+field() { sed -nE "s/^@@$1 .*\b$2=([^ ]+).*/\1/p" "$log"; }
+is() { [ "$(field "$1" "$2")" = "$3" ]; }
+some() { [ "$(field "$1" "$2")" -gt 0 ] 2>/dev/null; }
+
 # emulator IOMMU: is there one that has it? If not, $why says why.
 emulator() { why=$(scripts/qemu "$1" 2>&1 > /dev/null); }
 
