@@ -9,7 +9,8 @@ MAKEFLAGS += --no-print-directory
 # LINUX=<tree or tarball>, BRANCH=, BASE= and PART= reach the scripts as environment.
 export LINUX BRANCH BASE PART
 
-X86 := configs/x86_64.config
+MACHINE := configs/machine.config
+X86 := $(MACHINE) configs/x86_64.config
 
 ##@ To try it
 # Said at the start of what ends in a kernel build, not after a download.
@@ -52,7 +53,7 @@ tree: need fetch ## that kernel with the series on it: build/linux
 kernel: tree ## build/bzImage
 	scripts/kernel x86 build/linux $(X86)
 debug: tree ## the same with everything that finds bugs: build/debug
-	scripts/kernel debug build/linux $(X86) configs/debug.config
+	scripts/kernel debug build/linux $(MACHINE) configs/debug.config
 debug-more: debug ## that with more devices: build/debug-more
 	scripts/kernel -s debug debug-more build/linux $(X86) configs/debug.config configs/debug-more.config
 devices: kernel ## the kernel of "make run" with more devices: build/devices
