@@ -44,8 +44,6 @@ deps-bench: ## also what only sweep needs
 	scripts/deps bench
 qemu10: ## QEMU 10 from the backports of Debian 12, unpacked beside the installed one: build/qemu10
 	scripts/fetch-qemu
-deb: deps-deb tree ## that kernel as Debian packages: [CONFIG=<file>], default: what this machine runs, its loaded modules only
-	scripts/deb $(CONFIG)
 fetch: ## the pinned kernel, unpacked: build/pristine (or from LINUX=<tree or tarball>)
 	scripts/fetch
 tree: need fetch ## that kernel with the series on it: build/linux
@@ -58,6 +56,8 @@ debug-more: debug ## that with more devices: build/debug-more
 	scripts/kernel -s debug debug-more build/linux $(X86) configs/debug.config configs/debug-more.config
 devices: kernel ## the kernel of "make run" with more devices: build/devices
 	scripts/kernel -s x86 devices build/linux $(X86) configs/devices.config
+deb: deps-deb tree ## the patched kernel as Debian packages: [CONFIG=<file>], default: what this machine runs, its loaded modules only
+	scripts/deb $(CONFIG)
 
 ##@ To edit and mail it (docs/hacking.md)
 branch: need ## the series on branches of your clone, one for each part: [LINUX=<git tree>] [BRANCH=] [BASE=]
