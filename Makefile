@@ -14,7 +14,7 @@ X86 := $(MACHINE) configs/x86_64.config
 
 ##@ To try it
 # Said at the start of what ends in a kernel build, not after a download.
-run test test-% check kernel debug% devices deb bench calls native sweep: export BUILDS_KERNEL = 1
+run test test-% check kernel debug% devices deb bench calls native stack sweep: export BUILDS_KERNEL = 1
 
 run: deps kernel ## boot the built kernel under each IOMMU mode, verify I/O, measure: build/run
 	scripts/run
@@ -24,12 +24,14 @@ test-all: deps ## every suite: more devices, IOMMUs, architectures, a kernel tha
 	scripts/test --all
 test-%: deps ## one suite of tests/suites.list
 	scripts/test $*
-bench: deps-bench kernel ## all that is measured, one after the other, an hour: build/bench
-	@status=0; for part in bench native sweep; do scripts/$$part || status=1; done; exit $$status
+bench: deps-bench kernel ## all that is measured, one after the other, an hour and a half: build/bench
+	@status=0; for part in bench native stack sweep; do scripts/$$part || status=1; done; exit $$status
 calls: deps kernel ## of that: what a map and an unmap cost in each mode and behind each IOMMU, memory held, a crowd
 	scripts/bench
 native: deps fetch ## of that: calls at the speed of your own CPU, on an IOMMU that costs what it is told to
 	scripts/native
+stack: deps-bench kernel ## of that: disks and networks behind each IOMMU, in each mode
+	scripts/stack
 sweep: deps-bench kernel ## of that: a disk and networks behind virtio-iommu, as its requests get dearer
 	scripts/sweep
 check: deps ## the quick suites, after a change
@@ -40,7 +42,7 @@ deps: ## install, or name, the packages this needs
 	scripts/deps
 deps-deb:
 	scripts/deps deb
-deps-bench: ## also what only sweep needs
+deps-bench: ## also what only stack and sweep need
 	scripts/deps bench
 qemu10: ## QEMU 10 from the backports of Debian 12, unpacked beside the installed one: build/qemu10
 	scripts/fetch-qemu
@@ -82,4 +84,4 @@ need:
 	@for tool in git python3; do command -v $$tool >/dev/null || \
 		{ echo "$$tool is missing: 'make deps' installs or names what is needed" >&2; exit 1; }; done
 
-.PHONY: need run test test-all check bench calls native sweep deps deps-bench deps-deb qemu10 fetch tree kernel debug debug-more devices deb series branch refresh clean distclean help
+.PHONY: need run test test-all check bench calls native stack sweep deps deps-bench deps-deb qemu10 fetch tree kernel debug debug-more devices deb series branch refresh clean distclean help

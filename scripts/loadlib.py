@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Loads that are timed in a guest, for scripts/sweep.
+"""Loads that are timed in a guest: what scripts/stack and scripts/sweep share.
 
 A job is shell for the guest that calls tests/guest/load, whose lines come back as
 rows. The instrument of a boot is one of
