@@ -13,7 +13,7 @@ X86 := configs/x86_64.config
 
 ##@ To try it
 # Said at the start of what ends in a kernel build, not after a download.
-run test test-% check kernel debug bench calls native stack sweep: export BUILDS_KERNEL = 1
+run test test-% check kernel debug kcsan bench calls native stack sweep: export BUILDS_KERNEL = 1
 
 run: deps kernel ## boot the built kernel under each IOMMU mode, verify I/O, measure: build/run
 	scripts/run
@@ -49,6 +49,11 @@ kernel: tree ## build/bzImage
 	scripts/kernel x86 build/linux $(X86)
 debug: tree ## the same with everything that finds bugs: build/debug
 	scripts/kernel debug build/linux $(X86) configs/debug.config
+# What the whole kernel races about would bury what is ours.
+KCSAN := $(basename $(notdir $(wildcard drivers/iommu/io-b*.c drivers/iommu/tests/*.c))) dma-iommu
+kcsan: tree ## the same with KCSAN watching dma-iommu.c and the files of the series: build/kcsan
+	scripts/kernel kcsan build/linux $(X86) configs/kcsan.config -- \
+		KCSAN_SANITIZE=n $(KCSAN:%=KCSAN_SANITIZE_%.o=y) bzImage modules
 
 ##@ To edit and mail it (docs/hacking.md)
 branch: need ## the series on branches of your clone, one for each part: [LINUX=<git tree>] [BRANCH=] [BASE=]
@@ -73,4 +78,4 @@ need:
 	@for tool in git python3; do command -v $$tool >/dev/null || \
 		{ echo "$$tool is missing: 'make deps' installs or names what is needed" >&2; exit 1; }; done
 
-.PHONY: need run test check bench calls native stack sweep deps deps-bench qemu10 fetch tree kernel debug series branch refresh clean distclean help
+.PHONY: need run test check bench calls native stack sweep deps deps-bench qemu10 fetch tree kernel debug kcsan series branch refresh clean distclean help
