@@ -14,7 +14,7 @@ X86 := $(MACHINE) configs/x86_64.config
 
 ##@ To try it
 # Said at the start of what ends in a kernel build, not after a download.
-run test test-% check kernel debug% devices deb bench calls native stack sweep: export BUILDS_KERNEL = 1
+run test test-% check kernel debug% kcsan devices deb bench calls native stack sweep: export BUILDS_KERNEL = 1
 
 run: deps kernel ## boot the built kernel under each IOMMU mode, verify I/O, measure: build/run
 	scripts/run
@@ -58,6 +58,11 @@ debug-more: debug ## that with more devices: build/debug-more
 	scripts/kernel -s debug debug-more build/linux $(X86) configs/debug.config configs/debug-more.config
 devices: kernel ## the kernel of "make run" with more devices: build/devices
 	scripts/kernel -s x86 devices build/linux $(X86) configs/devices.config
+# What the whole kernel races about would bury what is ours.
+KCSAN := $(basename $(notdir $(wildcard drivers/iommu/io-b*.c drivers/iommu/tests/*.c))) dma-iommu
+kcsan: tree ## the same with KCSAN watching dma-iommu.c and the files of the series: build/kcsan
+	scripts/kernel kcsan build/linux $(X86) configs/kcsan.config -- \
+		KCSAN_SANITIZE=n $(KCSAN:%=KCSAN_SANITIZE_%.o=y) bzImage modules
 deb: deps-deb tree ## the patched kernel as Debian packages: [CONFIG=<file>], default: what this machine runs, its loaded modules only
 	scripts/deb $(CONFIG)
 
@@ -84,4 +89,4 @@ need:
 	@for tool in git python3; do command -v $$tool >/dev/null || \
 		{ echo "$$tool is missing: 'make deps' installs or names what is needed" >&2; exit 1; }; done
 
-.PHONY: need run test test-all check bench calls native stack sweep deps deps-bench deps-deb qemu10 fetch tree kernel debug debug-more devices deb series branch refresh clean distclean help
+.PHONY: need run test test-all check bench calls native stack sweep deps deps-bench deps-deb qemu10 fetch tree kernel debug debug-more kcsan devices deb series branch refresh clean distclean help
