@@ -964,11 +964,25 @@ void __io_bounce_check_escaped(struct io_bounce *bounce, size_t size,
 	atomic_long_inc(&places[find_place(stack, depth)].escaped[why]);
 }
 
+/*
+ * Copy what a slot stands for, if it is checked. Who has a slot that is not writes it
+ * without the lock, but leaves @checked false: nothing else of it may be read.
+ */
+static bool read_checked(const struct io_buffer *buf, struct io_buffer_slot *copy)
+{
+	const struct io_buffer_slot *slot = io_buffer_slot(buf);
+
+	lockdep_assert_held(&check_lock);
+	if (!data_race(slot->life.checked))
+		return false;
+	*copy = *slot;
+	return true;
+}
+
 /* Report the mapping in the slot that holds @iova, if there is one. */
 static void report_address(struct io_bounce *bounce, dma_addr_t iova)
 {
 	struct finding f = {};
-	struct io_buffer_life life;
 	struct io_buffer_slot slot;
 	struct io_buffer buf;
 
@@ -978,12 +992,10 @@ static void report_address(struct io_bounce *bounce, dma_addr_t iova)
 	    !io_buffer_find(&bounce->mgr, iova, &buf))
 		return;
 	scoped_guard(raw_spinlock_irqsave, &check_lock)
-		slot = *io_buffer_slot(&buf);
-	life = slot.life;
-	if (!life.checked)
-		return;
+		if (!read_checked(&buf, &slot))
+			return;
 	note_fault(&f, FAULT_IOVA_TO_PHYS, io_buffer_offset_in_slot(&buf, iova), 1);
-	report(buf.chunk, &life, slot.start, slot.len, &f);
+	report(buf.chunk, &slot.life, slot.start, slot.len, &f);
 }
 
 /**
@@ -1017,12 +1029,9 @@ static unsigned int scan_chunk(struct io_buffer_chunk *chunk,
 		bool found = false;
 
 		scoped_guard(raw_spinlock_irqsave, &check_lock) {
-			struct io_buffer_life *life = &io_buffer_slot(&buf)->life;
-
-			slot = *io_buffer_slot(&buf);
-			if (life->checked && !life->old &&
-			    time_before(life->since, born_before)) {
-				life->old = true;
+			if (read_checked(&buf, &slot) && !slot.life.old &&
+			    time_before(slot.life.since, born_before)) {
+				io_buffer_slot(&buf)->life.old = true;
 				found = true;
 			}
 		}

@@ -56,7 +56,8 @@ u64 io_bounce_counted(const struct io_bounce *bounce,
 	if (!stats)
 		return sum;
 	for_each_possible_cpu(cpu)
-		sum += per_cpu_ptr(stats, cpu)->count[counter];
+		/* A CPU counts on meanwhile: its counter before or after that. */
+		sum += data_race(per_cpu_ptr(stats, cpu)->count[counter]);
 	return sum;
 }
 
@@ -68,18 +69,20 @@ static void show_limit(struct seq_file *m, struct io_bounce_limit *limit)
 		   READ_ONCE(limit->decided[DMA_TO_DEVICE]));
 	seq_printf(m, "limit_from_device %zu\n",
 		   READ_ONCE(limit->decided[DMA_FROM_DEVICE]));
-	if (!limit->automatic || !READ_ONCE(limit->calibrated))
+	if (!READ_ONCE(limit->automatic) || !READ_ONCE(limit->calibrated))
 		return;
 	seq_printf(m, "limit_trials %u\n", READ_ONCE(limit->trials));
 	seq_printf(m, "limit_probes %u\n", READ_ONCE(limit->probes));
-	seq_printf(m, "ns_map %lu\n", ewma_io_bounce_read(&limit->map));
+	/* Averages are words of their own, and may change while they are shown. */
+	seq_printf(m, "ns_map %lu\n",
+		   data_race(ewma_io_bounce_read(&limit->map)));
 	seq_printf(m, "ns_map_list %lu\n",
-		   ewma_io_bounce_read(&limit->map_list));
+		   data_race(ewma_io_bounce_read(&limit->map_list)));
 	for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
 		seq_printf(m, "ns_bounce_%lu %llu %llu\n",
 			   1UL << (limit->granule_shift + class),
-			   io_bounce_limit_cost(limit, DMA_TO_DEVICE, class),
-			   io_bounce_limit_cost(limit, DMA_FROM_DEVICE, class));
+			   data_race(io_bounce_limit_cost(limit, DMA_TO_DEVICE, class)),
+			   data_race(io_bounce_limit_cost(limit, DMA_FROM_DEVICE, class)));
 }
 
 static int stats_show(struct seq_file *m, void *v)
@@ -104,7 +107,7 @@ static int stats_show(struct seq_file *m, void *v)
 	seq_printf(m, "chunks_returned %lu\n", grown - nr_chunks);
 	seq_printf(m, "window_size %zu\n", READ_ONCE(mgr->size));
 	seq_printf(m, "window_start %#llx\n", (u64)READ_ONCE(mgr->base));
-	seq_printf(m, "iommu_costly %d\n", bounce->hint == IOMMU_BOUNCE_COSTLY);
+	seq_printf(m, "iommu_costly %d\n", READ_ONCE(bounce->hint) == IOMMU_BOUNCE_COSTLY);
 	show_limit(m, &bounce->limit);
 	return 0;
 }

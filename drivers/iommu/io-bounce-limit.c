@@ -77,7 +77,7 @@ static bool first_samples(const struct io_bounce_limit *limit)
 
 static u64 probe(struct io_bounce_limit *limit, struct device *dev, bool list)
 {
-	limit->probes++;
+	WRITE_ONCE(limit->probes, limit->probes + 1);
 	return io_bounce_probe(dev, 1UL << limit->granule_shift, list);
 }
 
@@ -178,7 +178,8 @@ static bool decide(struct io_bounce_limit *limit, enum dma_data_direction dir)
 	if (!map)
 		return false;
 
-	limit->decided[dir] = pays_up_to(limit, dir, map, map / HYSTERESIS);
+	WRITE_ONCE(limit->decided[dir],
+		   pays_up_to(limit, dir, map, map / HYSTERESIS));
 	piece = bytes_per_piece(limit, dir, map);
 	if (limit->piece[dir] != piece)
 		WRITE_ONCE(limit->piece[dir], piece);
@@ -212,7 +213,7 @@ static void decide_all(struct io_bounce_limit *limit,
 
 	for (dir = 0; dir < IO_BOUNCE_NR_DIRS; dir++)
 		changed |= decide(limit, dir);
-	limit->trial = IO_BOUNCE_TRIAL_NONE;
+	WRITE_ONCE(limit->trial, IO_BOUNCE_TRIAL_NONE);
 	publish(limit);
 	if (changed)
 		trace_bounce_limit(mgr->group, limit->decided,
@@ -236,9 +237,9 @@ static void start_ordinary(struct io_bounce_limit *limit)
 {
 	unsigned int dir;
 
-	limit->trial = IO_BOUNCE_TRIAL_ORDINARY;
+	WRITE_ONCE(limit->trial, IO_BOUNCE_TRIAL_ORDINARY);
 	limit->left = ORDINARY_MAPPINGS;
-	limit->trials++;
+	WRITE_ONCE(limit->trials, limit->trials + 1);
 	for (dir = 0; dir < IO_BOUNCE_NR_DIRS; dir++)
 		WRITE_ONCE(limit->bytes[dir], 0);
 	WRITE_ONCE(limit->next_probe, jiffies);
@@ -265,11 +266,11 @@ static void start_bounced(struct io_bounce_limit *limit, unsigned int class,
 		return;
 	}
 
-	limit->trial = IO_BOUNCE_TRIAL_BOUNCED;
+	WRITE_ONCE(limit->trial, IO_BOUNCE_TRIAL_BOUNCED);
 	limit->trial_class = class;
 	limit->left = BOUNCED_MAPPINGS;
 	limit->end = jiffies + BOUNCED_TIME;
-	limit->trials++;
+	WRITE_ONCE(limit->trials, limit->trials + 1);
 	WRITE_ONCE(limit->bytes[dir], class_bytes(limit, class));
 	WRITE_ONCE(limit->next_time[IO_BOUNCE_STEP_MAP], jiffies);
 	WRITE_ONCE(limit->next_time[IO_BOUNCE_STEP_UNMAP], jiffies);
@@ -311,7 +312,8 @@ static void kept_out(struct io_bounce_limit *limit, size_t size,
 void io_bounce_limit_calibrate(struct io_bounce_limit *limit,
 			       unsigned int granule_shift)
 {
-	if (!limit->automatic || limit->calibrated || !try_busy(limit))
+	if (!READ_ONCE(limit->automatic) || READ_ONCE(limit->calibrated) ||
+	    !try_busy(limit))
 		return;
 
 	limit->granule_shift = granule_shift;
@@ -404,11 +406,13 @@ bool __io_bounce_limit_probe(struct io_bounce_limit *limit, struct device *dev,
 u64 __io_bounce_time_start(struct io_bounce_limit *limit,
 			   enum io_bounce_step step)
 {
+	/* Whoever has set @busy may change it. */
+	bool automatic = READ_ONCE(limit->automatic);
 	unsigned int nr;
 
-	if (!limit->automatic || !READ_ONCE(limit->calibrated)) {
+	if (!automatic || !READ_ONCE(limit->calibrated)) {
 		WRITE_ONCE(limit->next_time[step], jiffies +
-			   (limit->automatic ? TIME_PERIOD : IO_BOUNCE_AHEAD_MAX));
+			   (automatic ? TIME_PERIOD : IO_BOUNCE_AHEAD_MAX));
 		return 0;
 	}
 	/* Two CPUs may race: then there is one more, or less. */
@@ -498,14 +502,14 @@ void io_bounce_limit_fixed(struct io_bounce_limit *limit, size_t bytes)
 {
 	unsigned int i;
 
-	limit->automatic = false;
-	limit->max = bytes;
+	WRITE_ONCE(limit->automatic, false);
+	WRITE_ONCE(limit->max, bytes);
 	for (i = 0; i < IO_BOUNCE_NR_DIRS; i++)
-		limit->decided[i] = bytes;
+		WRITE_ONCE(limit->decided[i], bytes);
 	for (i = 0; i < IO_BOUNCE_NR_STEPS; i++)
-		limit->next_time[i] = jiffies + IO_BOUNCE_AHEAD_MAX;
-	limit->next_probe = jiffies + IO_BOUNCE_AHEAD_MAX;
-	limit->trial = IO_BOUNCE_TRIAL_NONE;
+		WRITE_ONCE(limit->next_time[i], jiffies + IO_BOUNCE_AHEAD_MAX);
+	WRITE_ONCE(limit->next_probe, jiffies + IO_BOUNCE_AHEAD_MAX);
+	WRITE_ONCE(limit->trial, IO_BOUNCE_TRIAL_NONE);
 	publish(limit);
 }
 
@@ -519,9 +523,9 @@ void io_bounce_limit_auto(struct io_bounce_limit *limit, size_t start,
 			  size_t max)
 {
 	io_bounce_limit_fixed(limit, min(start, max));
-	limit->automatic = true;
-	limit->max = max;
-	limit->next_probe = jiffies;
+	WRITE_ONCE(limit->automatic, true);
+	WRITE_ONCE(limit->max, max);
+	WRITE_ONCE(limit->next_probe, jiffies);
 	limit->bounced_period = BOUNCED_PERIOD_MIN;
 	limit->bounced_at = jiffies;
 	limit->kept_out[0] = 0;
@@ -529,8 +533,8 @@ void io_bounce_limit_auto(struct io_bounce_limit *limit, size_t start,
 	/* What was measured before it was last told what to be still holds. */
 	if (limit->calibrated) {
 		limit->ordinary_at = jiffies;
-		limit->next_time[IO_BOUNCE_STEP_MAP] = jiffies;
-		limit->next_time[IO_BOUNCE_STEP_UNMAP] = jiffies;
+		WRITE_ONCE(limit->next_time[IO_BOUNCE_STEP_MAP], jiffies);
+		WRITE_ONCE(limit->next_time[IO_BOUNCE_STEP_UNMAP], jiffies);
 	}
 }
 

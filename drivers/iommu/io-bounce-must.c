@@ -69,7 +69,7 @@ void io_bounce_add_device(struct io_bounce_ref *ref, struct device *dev)
 	if (!bounce)
 		return;
 	if (ref->never && bounce->hint != IOMMU_BOUNCE_NEVER) {
-		bounce->hint = IOMMU_BOUNCE_NEVER;
+		WRITE_ONCE(bounce->hint, IOMMU_BOUNCE_NEVER);
 		io_bounce_follow(bounce, BOUNCE_OFF, bounce->max);
 		io_buffer_drop(&bounce->mgr);
 	}
