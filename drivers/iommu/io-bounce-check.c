@@ -973,6 +973,7 @@ static bool read_checked(const struct io_buffer *buf, struct io_buffer_slot *cop
 	const struct io_buffer_slot *slot = io_buffer_slot(buf);
 
 	lockdep_assert_held(&check_lock);
+	/* Who fills a slot writes it without the lock: false, as it is then. */
 	if (!data_race(slot->life.checked))
 		return false;
 	*copy = *slot;

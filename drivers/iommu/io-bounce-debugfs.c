@@ -61,6 +61,19 @@ u64 io_bounce_counted(const struct io_bounce *bounce,
 	return sum;
 }
 
+static unsigned long average(struct ewma_io_bounce *of)
+{
+	/* One word, which may change at the same time */
+	return data_race(ewma_io_bounce_read(of));
+}
+
+static u64 cost(struct io_bounce_limit *limit, enum dma_data_direction dir,
+		unsigned int class)
+{
+	/* Made of such averages */
+	return data_race(io_bounce_limit_cost(limit, dir, class));
+}
+
 static void show_limit(struct seq_file *m, struct io_bounce_limit *limit)
 {
 	unsigned int class;
@@ -73,16 +86,13 @@ static void show_limit(struct seq_file *m, struct io_bounce_limit *limit)
 		return;
 	seq_printf(m, "limit_trials %u\n", READ_ONCE(limit->trials));
 	seq_printf(m, "limit_probes %u\n", READ_ONCE(limit->probes));
-	/* Averages are words of their own, and may change while they are shown. */
-	seq_printf(m, "ns_map %lu\n",
-		   data_race(ewma_io_bounce_read(&limit->map)));
-	seq_printf(m, "ns_map_list %lu\n",
-		   data_race(ewma_io_bounce_read(&limit->map_list)));
+	seq_printf(m, "ns_map %lu\n", average(&limit->map));
+	seq_printf(m, "ns_map_list %lu\n", average(&limit->map_list));
 	for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
 		seq_printf(m, "ns_bounce_%lu %llu %llu\n",
 			   1UL << (limit->granule_shift + class),
-			   data_race(io_bounce_limit_cost(limit, DMA_TO_DEVICE, class)),
-			   data_race(io_bounce_limit_cost(limit, DMA_FROM_DEVICE, class)));
+			   cost(limit, DMA_TO_DEVICE, class),
+			   cost(limit, DMA_FROM_DEVICE, class));
 }
 
 static int stats_show(struct seq_file *m, void *v)
