@@ -18,7 +18,7 @@ run test test-% check kernel debug% kcsan devices deb bench calls native stack s
 
 run: deps kernel ## boot the built kernel under each IOMMU mode, verify I/O, measure: build/run
 	scripts/run
-test: deps ## the whole product once, 25 minutes on two CPUs; the last line is the result
+test: deps ## the whole product once, half an hour on two CPUs; the last line is the result
 	scripts/test
 test-all: deps ## every suite: more devices, IOMMUs, architectures, a kernel that finds bugs
 	scripts/test --all
