@@ -21,6 +21,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # Besides splats, never harmless, at whatever level it was printed.
 ALARM = re.compile(r"I/O error|EXT4-fs error|nvme.* timeout|NETDEV WATCHDOG")
 FAULT = re.compile(r"virtio_iommu .*\bpage fault from EP \d+ at 0x([0-9a-f]+)")
+# A kernel that has KCSAN says so, and when it is at work says how many places it watched (tests/guest/init).
+KCSAN = re.compile(r"kcsan: (non-strict|strict) mode configured")
+KCSAN_WORKS = re.compile(r"kcsan: setup_watchpoints: [1-9]")
 LAST_BYTE = 0xfff
 # More of them in one transfer have not been seen, and would be something else.
 MOST_LONE_BYTES = 64
@@ -106,4 +109,7 @@ def judge(lines, stats=(), warnings=False, was_on=False):
             wrong = (wrong or level <= 4 or ALARM.search(text)) and not any(r.search(text) for r in allowed)
         if wrong and text.strip():
             bad.append(text)
+    # One that sleeps finds nothing, which shows nothing.
+    if any(KCSAN.search(line) for line in lines) and not any(KCSAN_WORKS.search(line) for line in lines):
+        bad.append("KCSAN is in this kernel, and watched nothing")
     return bad, emulator
