@@ -71,7 +71,7 @@ branch: need ## the series on branches of your clone, one for each part: [LINUX=
 	scripts/branch
 refresh: need ## the edited branches back into series/ and the copies: [LINUX=<git tree>] [BRANCH=] [BASE=]
 	scripts/refresh
-series: need ## one part of these branches as a mailbox: PART=1-bounce [LINUX=<git tree>]
+series: need ## one part of these branches as a mailbox: PART=1-mandatory [LINUX=<git tree>]
 	@mkdir -p build; scripts/series > build/.mbox.new || { rm build/.mbox.new; exit 1; }
 	@mv build/.mbox.new build/$(PART).mbox && echo build/$(PART).mbox
 

@@ -1,96 +1,54 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Bounce buffers for streaming DMA through an IOMMU. What is copied where:
+ * Bounce buffers for streaming DMA through an IOMMU. What is copied:
  *
- *	map		always copies in, also for DMA_FROM_DEVICE: the device
- *			may write less than all of the buffer, and what it does
- *			not write must come back as it was (as in swiotlb)
- *	unmap		copies out what the device may have written
+ *	map		to the slot, for all directions: a device that writes less
+ *			than all of the buffer must not change the rest of it (as
+ *			in swiotlb)
+ *	unmap		from the slot, if the device may write
  *	sync for CPU	likewise, the part that is named
- *	sync for device	copies in the part that is named, unless the device
- *			only writes
+ *	sync for device	to the slot, the part that is named, if the device may read
  *
- * Each direction has slots of its own, so that the device is never permitted
- * more than the direction says.
+ * Each direction has slots of its own, so that a device has no permission that the
+ * direction does not need.
  */
 
+#include <linux/crash_dump.h>
 #include <linux/dma-map-ops.h>
 #include <linux/highmem.h>
 #include <linux/iommu.h>
 #include <linux/kmsan-checks.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include <linux/swiotlb.h>
 #include <trace/events/iommu_bounce.h>
 
 #include "io-bounce-internal.h"
 
-/**
- * io_bounce_ordinary - a mapping is about to be made the ordinary way
- * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @size: bytes to be mapped in one operation
- * @pieces: places in memory that they lie in; 0: it is not because of the limit
- * @dir: direction
- *
- * Context: any but NMI.
- */
-void io_bounce_ordinary(struct io_bounce *bounce, struct device *dev,
-			size_t size, unsigned int pieces,
-			enum dma_data_direction dir)
+/* A slot was found. */
+static __always_inline void count_hit(struct io_bounce *bounce,
+				      struct device *dev,
+				      enum io_bounce_counter hit)
 {
-	if (io_bounce_limit_probe(&bounce->limit, dev, &bounce->mgr, size,
-				  pieces, dir))
-		queue_work(system_dfl_wq, &bounce->work);
+	io_bounce_count(bounce, hit, 1);
+	/* Coherent devices skip DMA syncs up to here. */
+	dma_reset_need_sync(dev);
 }
 
-/* Count a miss and ask for more. */
-static noinline void io_bounce_missed(struct io_bounce *bounce,
-				      struct device *dev, size_t size,
-				      enum dma_data_direction dir)
+/* Count a miss, and request growth. */
+static noinline void count_miss(struct io_bounce *bounce, struct device *dev,
+				size_t size, enum dma_data_direction dir)
 {
 	struct io_buffer_limits limits = io_bounce_limits(bounce, dev);
 	enum io_buffer_perm perm = io_bounce_perm(dir);
-	enum io_buffer_miss why = io_buffer_why(&bounce->mgr, perm, size,
-						limits.dma_limit);
+	enum io_buffer_miss reason = io_buffer_miss_reason(&bounce->mgr, perm,
+							   size, limits.dma_limit);
 
-	io_bounce_count(bounce, IO_BOUNCE_MISS_COLD + why, 1);
-	trace_bounce_miss(dev, size, dir, why);
-	io_bounce_ordinary(bounce, dev, size, 0, dir);
-	if (why == IO_BUFFER_MISS_BUSY || why == IO_BUFFER_MISS_COLD)
-		io_buffer_want(&bounce->mgr, perm, size, &limits);
-}
-
-static __always_inline bool try_slot(struct io_bounce *bounce,
-				     struct device *dev, size_t size,
-				     enum dma_data_direction dir,
-				     enum io_bounce_counter hit,
-				     struct io_buffer *buf)
-{
-	if (unlikely(!io_buffer_get(&bounce->mgr, io_bounce_perm(dir), size,
-				    device_dma_limit(dev), buf)))
-		return false;
-
-	io_bounce_count(bounce, hit, 1);
-	/* Coherent devices skip sync calls until told not to. */
-	dma_reset_need_sync(dev);
-	return true;
-}
-
-/**
- * io_bounce_try - take a slot if there is one, else do nothing
- * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @size: bytes the slot must hold, at least 1
- * @dir: what the device may do with them
- * @hit: what to count if there is one
- * @buf: filled in with the slot
- *
- * Context: any but NMI.
- * Return: true, or false if there is none.
- */
-bool io_bounce_try(struct io_bounce *bounce, struct device *dev, size_t size,
-		   enum dma_data_direction dir, enum io_bounce_counter hit,
-		   struct io_buffer *buf)
-{
-	return try_slot(bounce, dev, size, dir, hit, buf);
+	io_bounce_count(bounce, IO_BOUNCE_MISS_EMPTY + reason, 1);
+	trace_iommu_bounce_miss(dev, size, dir, reason);
+	io_bounce_account_direct(bounce, dev, size, 0, dir);
+	if (reason == IO_BUFFER_MISS_FULL || reason == IO_BUFFER_MISS_EMPTY)
+		io_buffer_request_grow(&bounce->mgr, perm, size, &limits);
 }
 
 static __always_inline bool get_slot(struct io_bounce *bounce,
@@ -99,23 +57,26 @@ static __always_inline bool get_slot(struct io_bounce *bounce,
 				     enum io_bounce_counter hit,
 				     struct io_buffer *buf)
 {
-	if (likely(try_slot(bounce, dev, size, dir, hit, buf)))
+	if (likely(io_buffer_get(&bounce->mgr, io_bounce_perm(dir), size,
+				 device_dma_limit(dev), buf))) {
+		count_hit(bounce, dev, hit);
 		return true;
-	io_bounce_missed(bounce, dev, size, dir);
+	}
+	count_miss(bounce, dev, size, dir);
 	return false;
 }
 
 /**
- * io_bounce_get - take a slot for a device
+ * io_bounce_get - get a slot for an optional bounce
  * @bounce: the bounce buffers of the domain
  * @dev: the device
- * @size: bytes the slot must hold, at least 1
- * @dir: what the device may do with them
- * @hit: what to count if there is one
+ * @size: in bytes, at least 1
+ * @dir: DMA direction
+ * @hit: the counter for success
  * @buf: filled in with the slot
  *
  * Context: any but NMI.
- * Return: true, or false if the mapping is to be made another way.
+ * Return: false on a miss.
  */
 bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
 		   enum dma_data_direction dir, enum io_bounce_counter hit,
@@ -124,38 +85,57 @@ bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
 	return get_slot(bounce, dev, size, dir, hit, buf);
 }
 
+/*
+ * Get a slot for a mandatory bounce, perhaps a larger one. Nobody else uses the
+ * reserve, so it comes first.
+ */
+static bool get_slot_mandatory(struct io_bounce *bounce, struct device *dev,
+			       size_t size, enum dma_data_direction dir,
+			       struct io_buffer *buf)
+{
+	enum io_buffer_perm perm = io_bounce_perm(dir);
+	u64 limit = device_dma_limit(dev);
+
+	if (io_buffer_get_reserved(&bounce->mgr, perm, size, limit, buf))
+		return true;
+	return io_buffer_get_any(&bounce->mgr, perm, size, limit, buf);
+}
+
+/*
+ * Clear a slot that an untrusted device can access, before it is freed. So neither
+ * free slots nor the rest of a slot in use show data of others.
+ */
+static noinline void wipe_slot(const struct io_bounce *bounce,
+			       const struct io_buffer *buf)
+{
+	const struct io_buffer_slot *slot = io_buffer_slot(buf);
+
+	/* Write-only slots, too: many IOMMUs cannot deny reads. */
+	memset(io_buffer_vaddr(buf) + slot->start, 0, slot->len);
+	if (!bounce->coherent) {
+		arch_sync_dma_for_device(io_buffer_phys(buf) + slot->start,
+					 slot->len, DMA_TO_DEVICE);
+		arch_sync_dma_flush();
+	}
+}
+
 static __always_inline void put_slot(const struct io_bounce *bounce,
 				     struct device *dev, dma_addr_t addr,
 				     const struct io_buffer *buf)
 {
-	trace_bounce_unmap(dev, addr, buf);
+	trace_iommu_bounce_unmap(dev, addr, buf);
 	io_bounce_check_end(buf);
 	if (unlikely(READ_ONCE(bounce->wipe)))
-		io_bounce_wipe(bounce, buf);
+		wipe_slot(bounce, buf);
 	io_buffer_slot(buf)->len = 0;
 	io_buffer_pool_put(buf);
 }
 
-static __always_inline bool find_slot(struct io_bounce *bounce,
-				      struct device *dev, dma_addr_t addr,
-				      struct io_buffer *buf)
-{
-	/* The chunk of a slot that is not in use may go at any time. */
-	scoped_guard(rcu) {
-		if (likely(io_buffer_find(&bounce->mgr, addr, buf) &&
-			   io_buffer_slot(buf)->len))
-			return true;
-	}
-
-	dev_warn_once(dev, "no DMA mapping at %pad\n", &addr);
-	return false;
-}
-
 /**
- * io_bounce_put - give a slot back and forget what it stood for
+ * io_bounce_put - free the slot of a mapping
  * @bounce: the bounce buffers of the domain
  * @dev: the device
- * @addr: the DMA address that the mapping began at
+ * @addr: DMA address of the mapping
  * @buf: the slot
  */
 void io_bounce_put(struct io_bounce *bounce, struct device *dev,
@@ -164,20 +144,34 @@ void io_bounce_put(struct io_bounce *bounce, struct device *dev,
 	put_slot(bounce, dev, addr, buf);
 }
 
+static __always_inline bool lookup_slot(struct io_bounce *bounce,
+					struct device *dev, dma_addr_t addr,
+					struct io_buffer *buf)
+{
+	/* The chunk of a free slot may be freed at any time. */
+	scoped_guard(rcu) {
+		if (likely(io_buffer_lookup(&bounce->mgr, addr, buf) &&
+			   io_buffer_slot(buf)->len))
+			return true;
+	}
+
+	dev_warn_once(dev, "unmap or sync of unmapped DMA address %pad\n", &addr);
+	return false;
+}
+
 /**
- * io_bounce_find - from a bounced address to its slot
+ * io_bounce_lookup - get the slot of a mapping
  * @bounce: the bounce buffers of the domain
- * @dev: the device, for the message
- * @addr: an address in the window
+ * @dev: the device
+ * @addr: a DMA address in the window
  * @buf: filled in with the slot
  *
- * Return: true; false, having said so, if nothing is mapped there: the driver
- * unmaps or syncs twice, or what it never mapped.
+ * Return: false, with a warning, if nothing is mapped there.
  */
-bool io_bounce_find(struct io_bounce *bounce, struct device *dev,
-		    dma_addr_t addr, struct io_buffer *buf)
+bool io_bounce_lookup(struct io_bounce *bounce, struct device *dev,
+		      dma_addr_t addr, struct io_buffer *buf)
 {
-	return find_slot(bounce, dev, addr, buf);
+	return lookup_slot(bounce, dev, addr, buf);
 }
 
 static void copy_highmem(phys_addr_t phys, void *slot, size_t len, bool to_slot)
@@ -197,11 +191,10 @@ static void copy_highmem(phys_addr_t phys, void *slot, size_t len, bool to_slot)
 	}
 }
 
-/* Copy between memory that may have no kernel address and a slot. */
 static __always_inline void copy_phys(phys_addr_t phys, void *slot, size_t len,
 				      bool to_slot)
 {
-	/* What ends in memory with a kernel address has one from its start on. */
+	/* Highmem is at the top, so the last byte tells for all of them. */
 	if (PhysHighMem(phys + len - 1))
 		copy_highmem(phys, slot, len, to_slot);
 	else if (to_slot)
@@ -211,8 +204,8 @@ static __always_inline void copy_phys(phys_addr_t phys, void *slot, size_t len,
 }
 
 /*
- * What lies behind a list's slot from @offset on: false if nothing was linked
- * there, else @phys, contiguous for @part bytes. At most @len, at least one.
+ * Find the buffer behind @offset of a slot with several buffers. Returns false if
+ * there is none, else sets @phys. Either holds for @part bytes, 1 to @len.
  */
 static bool next_part(const struct io_buffer *buf, size_t offset, size_t len,
 		      phys_addr_t *phys, size_t *part)
@@ -239,7 +232,7 @@ static bool next_part(const struct io_buffer *buf, size_t offset, size_t len,
 
 	*phys = g->phys + in_granule;
 	*part = min(len, end - in_granule);
-	/* Go on where the next granule begins where this one ends. */
+	/* Continue into the next granules as long as the buffer does. */
 	for (; *part < len && end == granule; g++, end = g->start + g->len) {
 		if (g[1].start || !g[1].len || g[1].phys != g->phys + granule)
 			break;
@@ -272,10 +265,7 @@ static __always_inline void copy_slot(const struct io_buffer *buf,
 		copy_list(buf, offset, len, to_slot);
 }
 
-/*
- * Copy no more than was mapped: a length that the driver got wrong must not
- * overwrite what lies next to its buffer.
- */
+/* A wrong length from a driver must not corrupt memory beside its buffer. */
 static __always_inline size_t
 clamp_to_mapping(struct device *dev, const struct io_buffer *buf, size_t offset,
 		 size_t len)
@@ -287,14 +277,13 @@ clamp_to_mapping(struct device *dev, const struct io_buffer *buf, size_t offset,
 		   len <= end - offset))
 		return len;
 
-	/* The checker has its own report. */
+	/* The checker reports it, too. */
 	if (!io_bounce_checked(buf))
-		dev_warn_once(dev, "DMA mapping of %u bytes used with offset %zd, size %zu\n",
-			      slot->len, (ssize_t)(offset - slot->start), len);
+		dev_warn_once(dev, "unmap or sync exceeds DMA mapping: offset %zd, size %zu, mapped %u\n",
+			      (ssize_t)(offset - slot->start), len, slot->len);
 	return offset < slot->start || offset >= end ? 0 : end - offset;
 }
 
-/* What was copied in becomes visible to the device. */
 static __always_inline void sync_in(struct io_bounce *bounce,
 				    const struct io_buffer *buf, size_t offset,
 				    size_t len, enum dma_data_direction dir)
@@ -308,13 +297,13 @@ static __always_inline void sync_in(struct io_bounce *bounce,
 }
 
 /**
- * io_bounce_copy_in - hand part of a buffer to the device
+ * io_bounce_copy_in - copy part of a mapping to its slot
  * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @buf: the slot
  * @offset: from the start of the slot, in bytes
  * @len: in bytes
- * @dir: direction of the mapping
+ * @dir: DMA direction
  */
 void io_bounce_copy_in(struct io_bounce *bounce, struct device *dev,
 		       const struct io_buffer *buf, size_t offset, size_t len,
@@ -326,15 +315,15 @@ void io_bounce_copy_in(struct io_bounce *bounce, struct device *dev,
 }
 
 /**
- * io_bounce_copy_out - take part of a buffer back from the device
+ * io_bounce_copy_out - copy part of a mapping from its slot
  * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @buf: the slot
  * @offset: from the start of the slot, in bytes
  * @len: in bytes
- * @dir: direction of the mapping; does nothing for DMA_TO_DEVICE
+ * @dir: DMA direction
  *
- * Nor does it where the device cannot have written, whatever the driver says.
+ * Does nothing unless the device may write.
  */
 void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 			const struct io_buffer *buf, size_t offset, size_t len,
@@ -348,17 +337,19 @@ void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 		arch_sync_dma_for_cpu(io_buffer_phys(buf) + offset, len, dir);
 		arch_sync_dma_flush();
 	}
-	/* What a device wrote is initialised as far as KMSAN can know. */
+	/* KMSAN does not see the writes of the device. */
 	kmsan_unpoison_memory(io_buffer_vaddr(buf) + offset, len);
 	copy_slot(buf, offset, len, false);
 	io_bounce_count(bounce, IO_BOUNCE_BYTES_OUT, len);
 }
 
+/* Use a slot for a buffer; returns the DMA address. */
 static __always_inline dma_addr_t
 fill_slot(struct io_bounce *bounce, struct device *dev,
-	  const struct io_buffer *buf, phys_addr_t phys, size_t offset,
-	  size_t size, enum dma_data_direction dir)
+	  const struct io_buffer *buf, phys_addr_t phys, size_t size,
+	  enum dma_data_direction dir)
 {
+	size_t offset = phys & (io_bounce_granule(bounce) - 1);
 	dma_addr_t addr = io_buffer_iova(buf) + offset;
 
 	*io_buffer_slot(buf) = (struct io_buffer_slot) {
@@ -371,102 +362,112 @@ fill_slot(struct io_bounce *bounce, struct device *dev,
 	copy_phys(phys, io_buffer_vaddr(buf) + offset, size, true);
 	sync_in(bounce, buf, offset, size, dir);
 	io_bounce_check_own(buf, offset, size);
-	trace_bounce_map(dev, addr, buf);
+	trace_iommu_bounce_map(dev, addr, buf);
 	return addr;
 }
 
 static __always_inline dma_addr_t
 map_slot(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
-	 size_t offset, size_t size, enum dma_data_direction dir)
+	 size_t size, enum dma_data_direction dir)
 {
+	size_t offset = phys & (io_bounce_granule(bounce) - 1);
 	struct io_buffer buf;
 
 	if (!get_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_SINGLE,
 		      &buf))
 		return DMA_MAPPING_ERROR;
-	return fill_slot(bounce, dev, &buf, phys, offset, size, dir);
+	return fill_slot(bounce, dev, &buf, phys, size, dir);
 }
 
-/**
- * io_bounce_fill - let a slot stand for a buffer in one place
- * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @buf: the slot
- * @phys: physical address of the buffer
- * @offset: from the start of the slot to that of the buffer, in bytes
- * @size: of the buffer, in bytes
- * @dir: direction
- *
- * Return: the DMA address.
- */
-dma_addr_t io_bounce_fill(struct io_bounce *bounce, struct device *dev,
-			  const struct io_buffer *buf, phys_addr_t phys,
-			  size_t offset, size_t size,
-			  enum dma_data_direction dir)
-{
-	return fill_slot(bounce, dev, buf, phys, offset, size, dir);
-}
-
-/* Out of line, so that the clock costs nothing when it is not looked at. */
+/* Out of line to keep the clock out of the fast path */
 static noinline dma_addr_t
 map_slot_timed(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
-	       size_t offset, size_t size, enum dma_data_direction dir)
+	       size_t size, enum dma_data_direction dir)
 {
+	size_t offset = phys & (io_bounce_granule(bounce) - 1);
 	u64 clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_MAP);
-	dma_addr_t addr = map_slot(bounce, dev, phys, offset, size, dir);
+	dma_addr_t addr = map_slot(bounce, dev, phys, size, dir);
 
 	if (addr != DMA_MAPPING_ERROR)
 		io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
 				   IO_BOUNCE_STEP_MAP,
-				   io_buffer_class(&bounce->mgr, offset + size),
-				   dir, 1);
+				   io_buffer_size_class(&bounce->mgr,
+							offset + size), dir);
 	return addr;
 }
 
-static __always_inline dma_addr_t
-map_one(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
-	size_t size, enum dma_data_direction dir, unsigned long attrs)
-{
-	size_t offset = phys & ((1UL << bounce->mgr.granule_shift) - 1);
-
-	if (io_bounce_must(bounce, dev, phys, size, size, dir, attrs))
-		return io_bounce_map_must(bounce, dev, phys, offset, size, dir,
-					  attrs | IO_BOUNCE_MUST);
-	if (!io_bounce_allowed(bounce, dev, size, 1, dir, attrs))
-		return DMA_MAPPING_ERROR;
-	if (io_bounce_time_due(&bounce->limit, IO_BOUNCE_STEP_MAP))
-		return map_slot_timed(bounce, dev, phys, offset, size, dir);
-	return map_slot(bounce, dev, phys, offset, size, dir);
-}
-
 /**
- * __io_bounce_map - map through a bounce buffer
+ * __io_bounce_map - map a buffer through a slot if that is allowed
  * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @phys: physical address of the buffer
- * @size: its size in bytes
- * @dir: direction
+ * @size: in bytes
+ * @dir: DMA direction
  * @attrs: DMA_ATTR_*
  *
  * Context: any but NMI.
- * Return: the DMA address, whose offset in the granule is that of @phys, or
- * DMA_MAPPING_ERROR if it is to be mapped another way.
+ * Return: the DMA address, with the same offset in the granule as @phys, or
+ * DMA_MAPPING_ERROR if the buffer has to be mapped directly.
  */
 dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 			   phys_addr_t phys, size_t size,
 			   enum dma_data_direction dir, unsigned long attrs)
 {
-	dma_addr_t addr = map_one(bounce, dev, phys, size, dir, attrs);
+	dma_addr_t addr = DMA_MAPPING_ERROR;
 
+	if (likely(io_bounce_optional(bounce, dev, size, 1, dir, attrs))) {
+		if (io_bounce_time_due(&bounce->limit, IO_BOUNCE_STEP_MAP))
+			addr = map_slot_timed(bounce, dev, phys, size, dir);
+		else
+			addr = map_slot(bounce, dev, phys, size, dir);
+	}
 	if (unlikely(addr == DMA_MAPPING_ERROR))
 		io_bounce_check_escaped(bounce, size, dir, attrs);
 	return addr;
 }
 
+/**
+ * __io_bounce_map_mandatory - map a buffer through a slot because it must be bounced
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @phys: physical address of the buffer
+ * @size: in bytes
+ * @dir: DMA direction
+ * @attrs: DMA_ATTR_*
+ * @grow: add a chunk if no slot is free
+ *
+ * Context: any but NMI.
+ * Return: the DMA address, or DMA_MAPPING_ERROR to fall back to SWIOTLB.
+ */
+dma_addr_t __io_bounce_map_mandatory(struct io_bounce *bounce,
+				     struct device *dev, phys_addr_t phys,
+				     size_t size, enum dma_data_direction dir,
+				     unsigned long attrs, bool grow)
+{
+	size_t len = (phys & (io_bounce_granule(bounce) - 1)) + size;
+	struct io_buffer buf;
+
+	/* A slot with a mapping of 0 bytes would look free. */
+	if (!size || !io_bounce_supported(bounce, dev, attrs))
+		return DMA_MAPPING_ERROR;
+	if (!get_slot_mandatory(bounce, dev, len, dir, &buf) &&
+	    !(grow && io_buffer_grow_atomic(&bounce->mgr, io_bounce_perm(dir), len,
+					    device_dma_limit(dev), &buf))) {
+		/* Was counted before SWIOTLB failed, too */
+		if (grow && is_swiotlb_active(dev))
+			return DMA_MAPPING_ERROR;
+		count_miss(bounce, dev, len, dir);
+		io_bounce_count(bounce, IO_BOUNCE_MANDATORY_MISSES, 1);
+		return DMA_MAPPING_ERROR;
+	}
+	count_hit(bounce, dev, IO_BOUNCE_HITS_SINGLE);
+	io_bounce_count(bounce, IO_BOUNCE_MANDATORY_HITS, 1);
+	return fill_slot(bounce, dev, &buf, phys, size, dir);
+}
+
 /*
- * Unmapping ends all of a mapping, whatever length the driver gives: do not lose
- * the tail of a buffer that is unmapped with less than it was mapped with. More is
- * clamped when it is copied. Lists may be unmapped by the address of their head.
+ * A driver that unmaps less than it has mapped must not lose data. Larger sizes are
+ * clamped later. Lists may be unmapped by the address of their first segment.
  */
 static noinline size_t whole_mapping(struct device *dev,
 				     const struct io_buffer *buf, size_t size)
@@ -501,27 +502,27 @@ unmap_slot_timed(struct io_bounce *bounce, struct device *dev,
 		 struct io_buffer buf, dma_addr_t addr, size_t size,
 		 enum dma_data_direction dir, unsigned long attrs)
 {
-	/* Once the slot is given back, the chunk may go. */
+	/* The chunk may be freed once the slot is. */
 	unsigned int class = io_buffer_granules_shift(buf.chunk);
 	u64 clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_UNMAP);
 
 	unmap_slot(bounce, dev, &buf, addr, size, dir, attrs);
 	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
 		io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
-				   IO_BOUNCE_STEP_UNMAP, class, dir, 1);
+				   IO_BOUNCE_STEP_UNMAP, class, dir);
 }
 
 /**
- * __io_bounce_unmap - undo __io_bounce_map()
+ * __io_bounce_unmap - undo __io_bounce_map() or __io_bounce_map_mandatory()
  * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @addr: the DMA address
  * @size: in bytes, as mapped
- * @dir: direction, as mapped
- * @attrs: DMA_ATTR_SKIP_CPU_SYNC: do not copy out
+ * @dir: DMA direction, as mapped
+ * @attrs: DMA_ATTR_SKIP_CPU_SYNC: do not copy
  *
  * Context: any but NMI; any CPU.
- * Return: false, having done nothing, if @addr is not bounced.
+ * Return: false, without effect, if @addr is not in a slot.
  */
 bool __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
 		       dma_addr_t addr, size_t size,
@@ -529,9 +530,9 @@ bool __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
 {
 	struct io_buffer buf;
 
-	if (!io_buffer_owns(&bounce->mgr, addr))
+	if (!is_io_buffer_addr(&bounce->mgr, addr))
 		return false;
-	if (!find_slot(bounce, dev, addr, &buf))
+	if (!lookup_slot(bounce, dev, addr, &buf))
 		return true;
 
 	if (io_bounce_time_due(&bounce->limit, IO_BOUNCE_STEP_UNMAP))
@@ -541,69 +542,213 @@ bool __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
 	return true;
 }
 
-/**
- * __io_bounce_sync_for_cpu - let the CPU see what the device wrote
- * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @addr: any address within a bounced mapping
- * @size: in bytes
- * @dir: direction of the mapping
- *
- * Return: false, having done nothing, if @addr is not bounced.
- */
-bool __io_bounce_sync_for_cpu(struct io_bounce *bounce, struct device *dev,
-			      dma_addr_t addr, size_t size,
-			      enum dma_data_direction dir)
+static void sync_for_device(struct io_bounce *bounce, struct device *dev,
+			    const struct io_buffer *buf, size_t offset,
+			    size_t size, enum dma_data_direction dir)
 {
-	struct io_buffer buf;
-	size_t offset;
-
-	if (!io_buffer_owns(&bounce->mgr, addr))
-		return false;
-	if (!find_slot(bounce, dev, addr, &buf))
-		return true;
-
-	offset = io_buffer_offset_in_slot(&buf, addr);
-	if (io_bounce_check_for_cpu(&buf, offset, size))
-		io_bounce_copy_out(bounce, dev, &buf, offset, size, dir);
-	trace_bounce_sync(dev, addr, size, dir, true);
-	return true;
-}
-
-/**
- * __io_bounce_sync_for_device - let the device see what the CPU wrote
- * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @addr: any address within a bounced mapping
- * @size: in bytes
- * @dir: direction of the mapping; copies nothing for DMA_FROM_DEVICE, as
- *	swiotlb
- *
- * Return: false, having done nothing, if @addr is not bounced.
- */
-bool __io_bounce_sync_for_device(struct io_bounce *bounce, struct device *dev,
-				 dma_addr_t addr, size_t size,
-				 enum dma_data_direction dir)
-{
-	struct io_buffer buf;
-	size_t offset;
-
-	if (!io_buffer_owns(&bounce->mgr, addr))
-		return false;
-	if (!find_slot(bounce, dev, addr, &buf))
-		return true;
-
-	offset = io_buffer_offset_in_slot(&buf, addr);
-	if (!io_bounce_check_for_device(&buf, offset, size))
-		return true;
+	if (!io_bounce_check_for_device(buf, offset, size))
+		return;
+	/* As in swiotlb, the device keeps what it has written so far. */
 	if (dir != DMA_FROM_DEVICE) {
-		io_bounce_copy_in(bounce, dev, &buf, offset, size, dir);
+		io_bounce_copy_in(bounce, dev, buf, offset, size, dir);
 	} else if (!bounce->coherent) {
-		arch_sync_dma_for_device(io_buffer_phys(&buf) + offset, size,
+		arch_sync_dma_for_device(io_buffer_phys(buf) + offset, size,
 					 dir);
 		arch_sync_dma_flush();
 	}
-	io_bounce_check_own(&buf, offset, size);
-	trace_bounce_sync(dev, addr, size, dir, false);
+	io_bounce_check_own(buf, offset, size);
+}
+
+/**
+ * __io_bounce_sync - DMA sync of part of a mapping
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @addr: a DMA address within the mapping
+ * @size: in bytes
+ * @dir: DMA direction, as mapped
+ * @for_cpu: for the CPU, otherwise for the device
+ *
+ * Context: any but NMI.
+ * Return: false, without effect, if @addr is not in a slot.
+ */
+bool __io_bounce_sync(struct io_bounce *bounce, struct device *dev,
+		      dma_addr_t addr, size_t size,
+		      enum dma_data_direction dir, bool for_cpu)
+{
+	struct io_buffer buf;
+	size_t offset;
+
+	if (!is_io_buffer_addr(&bounce->mgr, addr))
+		return false;
+	if (!lookup_slot(bounce, dev, addr, &buf))
+		return true;
+
+	offset = io_buffer_offset_in_slot(&buf, addr);
+	if (!for_cpu)
+		sync_for_device(bounce, dev, &buf, offset, size, dir);
+	else if (io_bounce_check_for_cpu(&buf, offset, size))
+		io_bounce_copy_out(bounce, dev, &buf, offset, size, dir);
+	trace_iommu_bounce_sync(dev, addr, size, dir, for_cpu);
 	return true;
+}
+
+static void io_bounce_work(struct work_struct *work)
+{
+	struct io_bounce *bounce = container_of(work, struct io_bounce, work);
+
+	/* During shutdown the IOMMU may be off already. */
+	if (system_state >= SYSTEM_HALT)
+		return;
+
+	io_bounce_alloc_stats(bounce);
+	io_bounce_log_unpromised(bounce);
+	io_bounce_limit_calibrate(&bounce->limit, bounce->mgr.granule_shift);
+}
+
+/**
+ * io_bounce_setup - initialise the bounce buffers of a domain
+ * @bounce: zeroed memory
+ * @coherent: the devices of the domain are DMA coherent
+ * @domain: the domain
+ * @iovad: its IOVA space, initialised
+ * @memory_max: the budget in bytes
+ */
+void io_bounce_setup(struct io_bounce *bounce, bool coherent,
+		     struct iommu_domain *domain, struct iova_domain *iovad,
+		     size_t memory_max)
+{
+	bounce->coherent = coherent;
+	INIT_WORK(&bounce->work, io_bounce_work);
+	io_bounce_check_setup(bounce);
+	io_bounce_init_mode(bounce);
+	io_buffer_manager_init(&bounce->mgr, domain, iovad, memory_max);
+	io_buffer_reclaim_init(&bounce->mgr);
+}
+
+/**
+ * io_bounce_teardown - undo io_bounce_setup()
+ * @bounce: the bounce buffers; no device can access them any more
+ *
+ * Context: may sleep.
+ */
+void io_bounce_teardown(struct io_bounce *bounce)
+{
+	cancel_work_sync(&bounce->work);
+	put_device(bounce->unpromised);
+	io_bounce_check_teardown(bounce);
+	io_buffer_reclaim_stop(&bounce->mgr);
+	io_buffer_manager_destroy(&bounce->mgr);
+	free_percpu(bounce->stats);
+}
+
+static int group_number(struct device *dev)
+{
+	struct iommu_group *group = iommu_group_get(dev);
+	int id = group ? iommu_group_id(group) : -1;
+
+	iommu_group_put(group);
+	return id;
+}
+
+static void io_bounce_create(struct io_bounce_ref *ref, struct device *dev,
+			     struct iommu_domain *domain,
+			     struct iova_domain *iovad)
+{
+	struct io_bounce *bounce = kzalloc_obj(*bounce);
+
+	if (!bounce)
+		return;
+
+	/* Set before the mode */
+	bounce->expensive = dev->iommu->shadow_on_flush ||
+			    device_iommu_capable(dev, IOMMU_CAP_EXPENSIVE_MAP);
+	bounce->wipe = dev_is_untrusted(dev);
+	io_bounce_setup(bounce, dev_is_dma_coherent(dev), domain, iovad,
+			io_bounce_memory);
+	bounce->mgr.group = group_number(dev);
+	bounce->mgr.dev = get_device(dev);
+	io_bounce_enable_reserve(bounce, dev);
+	io_bounce_debugfs_add(bounce);
+	/* The domain may be in use: pairs with the dependency on the pointer. */
+	smp_store_release(&ref->bounce, bounce);
+}
+
+/*
+ * Another device joins a domain. If it is the first untrusted one, free slots hold data
+ * of the others: clear them. Slots in use are cleared when they are freed, unless that
+ * is happening right now.
+ */
+static void add_device(struct io_bounce *bounce, struct device *dev)
+{
+	if (bounce->wipe || !dev_is_untrusted(dev))
+		return;
+	WRITE_ONCE(bounce->wipe, true);
+	io_buffer_wipe(&bounce->mgr);
+	io_bounce_enable_reserve(bounce, dev);
+}
+
+/**
+ * __io_bounce_attach - a device is attached to a DMA domain
+ * @ref: of the domain
+ * @dev: the device
+ * @domain: the domain
+ * @iovad: its IOVA space, initialised
+ *
+ * Creates the bounce buffers of the domain if they are enabled. If that fails, all
+ * buffers are mapped directly.
+ *
+ * Context: may sleep; serialised by the mutex of the group.
+ */
+void __io_bounce_attach(struct io_bounce_ref *ref, struct device *dev,
+			struct iommu_domain *domain, struct iova_domain *iovad)
+{
+	if (ref->bounce)
+		add_device(ref->bounce, dev);
+	else if (io_bounce_enabled_at_boot())
+		io_bounce_create(ref, dev, domain, iovad);
+}
+
+/**
+ * io_bounce_attach_disabled - create bounce buffers that sysfs can enable
+ * @ref: of the domain
+ * @dev: a device of the domain
+ * @domain: the domain, which may be in use
+ * @iovad: its IOVA space, initialised
+ *
+ * Direct mappings cannot be in the window, which is allocated later.
+ *
+ * Context: may sleep; serialised by the mutex of the group.
+ * Return: the bounce buffers, or NULL.
+ */
+struct io_bounce *io_bounce_attach_disabled(struct io_bounce_ref *ref,
+					    struct device *dev,
+					    struct iommu_domain *domain,
+					    struct iova_domain *iovad)
+{
+	if (ref->bounce)
+		add_device(ref->bounce, dev);
+	/* Devices may be attached in atomic context there. */
+	else if (!is_kdump_kernel())
+		io_bounce_create(ref, dev, domain, iovad);
+	return ref->bounce;
+}
+
+/**
+ * __io_bounce_destroy - free the bounce buffers of a domain
+ * @ref: of the domain, to which no device is attached
+ *
+ * Context: may sleep; before the IOVA space is freed.
+ */
+void __io_bounce_destroy(struct io_bounce_ref *ref)
+{
+	struct io_bounce *bounce = ref->bounce;
+
+	if (!bounce)
+		return;
+
+	ref->bounce = NULL;
+	io_bounce_debugfs_remove(bounce);
+	io_bounce_teardown(bounce);
+	put_device(bounce->mgr.dev);
+	kfree(bounce);
 }

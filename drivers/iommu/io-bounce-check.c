@@ -163,8 +163,8 @@ static atomic_t nr_reports, nr_changes;
 
 /* Helpers that map on behalf of their callers, by the beginning of their names */
 static const char * const dma_layer[] = {
-	"dma_", "__dma_", "iommu_dma_", "io_bounce_", "__io_bounce_", "map_list",
-	"map_one", "map_slot",
+	"dma_", "__dma_", "iommu_dma_", "io_bounce_", "__io_bounce_",
+	"map_slot",
 	"blk_rq_dma_", "blk_rq_integrity_dma_", "blk_dma_", "tso_dma_",
 	"virtqueue_", "vring_", "scsi_dma_", "skb_frag_dma_", "ib_dma_",
 	"usb_hcd_", "page_pool_dma_", "tso_", "stack_trace_",
@@ -503,7 +503,7 @@ static void verify(const struct io_buffer_guard *g, u64 blocks,
 
 /*
  * The device owns these blocks no longer. False if the memory is gone, and must not
- * be touched.
+ * be referenced.
  */
 static bool take_back(struct io_buffer_guard *g, u64 blocks, bool check,
 		      struct finding *f)
@@ -965,15 +965,15 @@ void __io_bounce_check_escaped(struct io_bounce *bounce, size_t size,
 }
 
 /*
- * Copy what a slot stands for, if it is checked. Who has a slot that is not writes it
- * without the lock, but leaves @checked false: nothing else of it may be read.
+ * Copy the slot of a checked mapping. Slots of other mappings are written without the
+ * lock, so nothing but @checked, which stays false there, may be read.
  */
 static bool read_checked(const struct io_buffer *buf, struct io_buffer_slot *copy)
 {
 	const struct io_buffer_slot *slot = io_buffer_slot(buf);
 
 	lockdep_assert_held(&check_lock);
-	/* Who fills a slot writes it without the lock: false, as it is then. */
+	/* Others may write it, without the lock, but never set it. */
 	if (!data_race(slot->life.checked))
 		return false;
 	*copy = *slot;
@@ -989,8 +989,8 @@ static void report_address(struct io_bounce *bounce, dma_addr_t iova)
 
 	/* Nobody may have mapped that. */
 	guard(rcu)();
-	if (!io_buffer_owns(&bounce->mgr, iova) ||
-	    !io_buffer_find(&bounce->mgr, iova, &buf))
+	if (!is_io_buffer_addr(&bounce->mgr, iova) ||
+	    !io_buffer_lookup(&bounce->mgr, iova, &buf))
 		return;
 	scoped_guard(raw_spinlock_irqsave, &check_lock)
 		if (!read_checked(&buf, &slot))
@@ -1011,7 +1011,7 @@ static void report_address(struct io_bounce *bounce, dma_addr_t iova)
 void __io_bounce_check_iova_to_phys(struct iommu_domain *domain,
 				    dma_addr_t iova)
 {
-	struct io_bounce *bounce = iommu_dma_bounce(domain, NULL);
+	struct io_bounce *bounce = iommu_dma_get_bounce(domain, NULL);
 
 	if (bounce && io_bounce_checks(bounce))
 		report_address(bounce, iova);
@@ -1089,34 +1089,34 @@ static void aged_work(struct work_struct *work)
 }
 
 /**
- * io_bounce_check_setup - prepare to check the mappings of a domain
+ * __io_bounce_check_setup - prepare to check the mappings of a domain
  * @bounce: the bounce buffers of the domain
  *
  * Context: may sleep.
  */
-void io_bounce_check_setup(struct io_bounce *bounce)
+void __io_bounce_check_setup(struct io_bounce *bounce)
 {
 	bounce->check = check_wanted;
 	INIT_DELAYED_WORK(&bounce->aged, aged_work);
 }
 
 /**
- * io_bounce_check_teardown - undo io_bounce_check_setup()
+ * __io_bounce_check_teardown - undo io_bounce_check_setup()
  * @bounce: the bounce buffers; no device may reach them any more
  *
  * Context: may sleep.
  */
-void io_bounce_check_teardown(struct io_bounce *bounce)
+void __io_bounce_check_teardown(struct io_bounce *bounce)
 {
 	cancel_delayed_work_sync(&bounce->aged);
 }
 
 /**
- * io_bounce_check_wanted - does the command line ask for the checker
+ * __io_bounce_check_wanted - does the command line ask for the checker
  *
  * Return: true if so.
  */
-bool io_bounce_check_wanted(void)
+bool __io_bounce_check_wanted(void)
 {
 	return check_wanted;
 }
@@ -1199,10 +1199,10 @@ static int check_show(struct seq_file *m, void *unused)
 DEFINE_SHOW_ATTRIBUTE(check);
 
 /**
- * io_bounce_check_debugfs - show who was checked
+ * __io_bounce_check_debugfs - show who was checked
  * @root: the directory of all bounce buffers
  */
-void io_bounce_check_debugfs(struct dentry *root)
+void __io_bounce_check_debugfs(struct dentry *root)
 {
 	if (!check_wanted)
 		return;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What the bounce buffers of each domain have done, in
- * <debugfs>/iommu_bounce/<number of the IOMMU group>/: stats, and
- * slots_high_water, which is set back by writing 0; and in
- * <debugfs>/iommu_bounce/memory how much they hold together.
+ * Counters, debugfs files and trace events of bounce buffers. The files are
+ * <debugfs>/iommu_bounce/<IOMMU group>/{stats,slots_used_hiwater} and
+ * <debugfs>/iommu_bounce/memory.
  */
 
 #include <linux/cpumask.h>
@@ -13,36 +12,100 @@
 
 #include "io-bounce-internal.h"
 
+/*
+ * For the trace events: the permission of a pool tells the direction, also where the
+ * caller does not pass it.
+ */
+static __maybe_unused enum dma_data_direction
+bounce_pool_dir(const struct io_buffer_pool *pool)
+{
+	if (!(pool->prot & IOMMU_WRITE))
+		return DMA_TO_DEVICE;
+	return pool->prot & IOMMU_READ ? DMA_BIDIRECTIONAL : DMA_FROM_DEVICE;
+}
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/iommu_bounce.h>
+
 static const char * const io_bounce_counter_names[] = {
 	[IO_BOUNCE_HITS_SINGLE]	= "hits_single",
 	[IO_BOUNCE_HITS_SG]	= "hits_sg",
 	[IO_BOUNCE_HITS_IOVA]	= "hits_iova",
-	[IO_BOUNCE_MISS_COLD]	= "miss_cold",
-	[IO_BOUNCE_MISS_BUSY]	= "miss_busy",
+	[IO_BOUNCE_MISS_EMPTY]	= "miss_empty",
+	[IO_BOUNCE_MISS_FULL]	= "miss_full",
 	[IO_BOUNCE_MISS_MASK]	= "miss_mask",
 	[IO_BOUNCE_MISS_SIZE]	= "miss_size",
-	[IO_BOUNCE_SKIP_LIMIT]	= "skip_limit",
-	[IO_BOUNCE_SKIP_ATTRS]	= "skip_attrs",
-	[IO_BOUNCE_SKIP_DEVICE]	= "skip_device",
-	[IO_BOUNCE_SKIP_UNPROMISED] = "skip_unpromised",
-	[IO_BOUNCE_SKIP_MEMORY]	= "skip_memory",
-	[IO_BOUNCE_MUST_HITS]	= "must_hits",
-	[IO_BOUNCE_MUST_MISSES]	= "must_misses",
+	[IO_BOUNCE_DIRECT_LIMIT] = "direct_limit",
+	[IO_BOUNCE_DIRECT_ATTRS] = "direct_attrs",
+	[IO_BOUNCE_DIRECT_DEVICE] = "direct_device",
+	[IO_BOUNCE_DIRECT_UNPROMISED] = "direct_unpromised",
+	[IO_BOUNCE_DIRECT_MEMORY] = "direct_memory",
+	[IO_BOUNCE_MANDATORY_HITS] = "mandatory_hits",
+	[IO_BOUNCE_MANDATORY_MISSES] = "mandatory_misses",
 	[IO_BOUNCE_BYTES_IN]	= "bytes_in",
 	[IO_BOUNCE_BYTES_OUT]	= "bytes_out",
 };
 
 static_assert(ARRAY_SIZE(io_bounce_counter_names) == IO_BOUNCE_NR_COUNTERS);
 
+/* Domains that never bounce stop to count here, so that CPUs do not contend for it. */
+#define EARLY_MAX	65536
+
 static struct dentry *io_bounce_root;
 static DEFINE_MUTEX(io_bounce_root_lock);
 
 /**
+ * io_bounce_count_early - count in a domain without per-CPU counters
+ * @bounce: the bounce buffers of the domain
+ * @counter: the counter
+ * @add: how many
+ *
+ * Only domains that bounce get per-CPU counters.
+ *
+ * Context: any but NMI.
+ */
+void io_bounce_count_early(struct io_bounce *bounce,
+			   enum io_bounce_counter counter, u64 add)
+{
+	bool hit = counter <= IO_BOUNCE_HITS_IOVA;
+	bool direct = counter >= IO_BOUNCE_DIRECT_LIMIT &&
+		      counter <= IO_BOUNCE_DIRECT_MEMORY;
+
+	if (direct && atomic_read(&bounce->early[counter]) >= EARLY_MAX)
+		return;
+	/* May only overflow if the per-CPU counters are never allocated. */
+	atomic_add(add, &bounce->early[counter]);
+	if (hit)
+		queue_work(system_dfl_wq, &bounce->work);
+}
+
+/**
+ * io_bounce_alloc_stats - allocate per-CPU counters after the first hit
+ * @bounce: the bounce buffers of the domain
+ *
+ * Context: may sleep; the worker of @bounce.
+ */
+void io_bounce_alloc_stats(struct io_bounce *bounce)
+{
+	struct io_bounce_stats __percpu *stats;
+
+	if (bounce->stats ||
+	    !(atomic_read(&bounce->early[IO_BOUNCE_HITS_SINGLE]) ||
+	      atomic_read(&bounce->early[IO_BOUNCE_HITS_SG]) ||
+	      atomic_read(&bounce->early[IO_BOUNCE_HITS_IOVA])))
+		return;
+	stats = alloc_percpu(struct io_bounce_stats);
+	if (stats)
+		/* Pairs with io_bounce_count(): zeroed before it is seen */
+		smp_store_release(&bounce->stats, stats);
+}
+
+/**
  * io_bounce_counted - read a counter
  * @bounce: the bounce buffers of the domain
- * @counter: which one
+ * @counter: the counter
  *
- * Return: what all CPUs have counted; they may go on meanwhile.
+ * Return: the sum of all CPUs; a snapshot.
  */
 u64 io_bounce_counted(const struct io_bounce *bounce,
 		      enum io_bounce_counter counter)
@@ -51,24 +114,24 @@ u64 io_bounce_counted(const struct io_bounce *bounce,
 	struct io_bounce_stats __percpu *stats;
 	int cpu;
 
-	/* Pairs with io_bounce_work(). */
+	/* Pairs with io_bounce_alloc_stats(). */
 	stats = smp_load_acquire(&bounce->stats);
 	if (!stats)
 		return sum;
 	for_each_possible_cpu(cpu)
-		/* A CPU counts on meanwhile: its counter before or after that. */
+		/* The CPU may count at the same time. */
 		sum += data_race(per_cpu_ptr(stats, cpu)->count[counter]);
 	return sum;
 }
 
-static unsigned long average(struct ewma_io_bounce *of)
+static unsigned long average_ns(struct ewma_io_bounce *average)
 {
 	/* One word, which may change at the same time */
-	return data_race(ewma_io_bounce_read(of));
+	return data_race(ewma_io_bounce_read(average));
 }
 
-static u64 cost(struct io_bounce_limit *limit, enum dma_data_direction dir,
-		unsigned int class)
+static u64 class_ns(struct io_bounce_limit *limit, enum dma_data_direction dir,
+		    unsigned int class)
 {
 	/* Made of such averages */
 	return data_race(io_bounce_limit_cost(limit, dir, class));
@@ -84,68 +147,68 @@ static void show_limit(struct seq_file *m, struct io_bounce_limit *limit)
 		   READ_ONCE(limit->decided[DMA_FROM_DEVICE]));
 	if (!READ_ONCE(limit->automatic) || !READ_ONCE(limit->calibrated))
 		return;
-	seq_printf(m, "limit_trials %u\n", READ_ONCE(limit->trials));
-	seq_printf(m, "limit_probes %u\n", READ_ONCE(limit->probes));
-	seq_printf(m, "ns_map %lu\n", average(&limit->map));
-	seq_printf(m, "ns_map_list %lu\n", average(&limit->map_list));
+	seq_printf(m, "tune_trials %u\n", READ_ONCE(limit->trials));
+	seq_printf(m, "tune_probes %u\n", READ_ONCE(limit->probes));
+	seq_printf(m, "direct_ns %lu\n", average_ns(&limit->map));
+	seq_printf(m, "direct_sg4_ns %lu\n", average_ns(&limit->map_list));
 	for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
-		seq_printf(m, "ns_bounce_%lu %llu %llu\n",
+		seq_printf(m, "bounce_ns_%lu %llu %llu\n",
 			   1UL << (limit->granule_shift + class),
-			   cost(limit, DMA_TO_DEVICE, class),
-			   cost(limit, DMA_FROM_DEVICE, class));
+			   class_ns(limit, DMA_TO_DEVICE, class),
+			   class_ns(limit, DMA_FROM_DEVICE, class));
 }
 
 static int stats_show(struct seq_file *m, void *v)
 {
 	struct io_bounce *bounce = m->private;
 	struct io_buffer_manager *mgr = &bounce->mgr;
-	unsigned long grown, nr_chunks;
+	unsigned long added, nr_chunks;
 	enum io_bounce_counter i;
 
 	for (i = 0; i < IO_BOUNCE_NR_COUNTERS; i++)
 		seq_printf(m, "%s %llu\n", io_bounce_counter_names[i],
 			   io_bounce_counted(bounce, i));
 	seq_printf(m, "slots_used %u\n", io_buffer_manager_used(mgr));
-	seq_printf(m, "slots_high_water %u\n", READ_ONCE(mgr->slots_high_water));
+	seq_printf(m, "slots_used_hiwater %u\n",
+		   READ_ONCE(mgr->slots_used_hiwater));
 	seq_printf(m, "memory %zu\n", READ_ONCE(mgr->memory));
 	seq_printf(m, "memory_max %zu\n", mgr->memory_max);
-	/* One that is being made is not there yet. */
+	/* A chunk that is being created is not added yet. */
 	nr_chunks = READ_ONCE(mgr->nr_chunks);
-	grown = max(READ_ONCE(mgr->grown), nr_chunks);
+	added = max(READ_ONCE(mgr->chunks_added), nr_chunks);
 	seq_printf(m, "chunks %lu\n", nr_chunks);
-	seq_printf(m, "chunks_grown %lu\n", grown);
-	seq_printf(m, "chunks_returned %lu\n", grown - nr_chunks);
+	seq_printf(m, "chunks_added %lu\n", added);
+	seq_printf(m, "chunks_freed %lu\n", added - nr_chunks);
 	seq_printf(m, "window_size %zu\n", READ_ONCE(mgr->size));
 	seq_printf(m, "window_start %#llx\n", (u64)READ_ONCE(mgr->base));
-	seq_printf(m, "iommu_costly %d\n", READ_ONCE(bounce->hint) == IOMMU_BOUNCE_COSTLY);
+	seq_printf(m, "expensive_map %d\n", bounce->expensive);
 	show_limit(m, &bounce->limit);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(stats);
 
-static int high_water_get(void *data, u64 *val)
+static int hiwater_get(void *data, u64 *val)
 {
 	struct io_bounce *bounce = data;
 
 	io_buffer_manager_used(&bounce->mgr);
-	*val = READ_ONCE(bounce->mgr.slots_high_water);
+	*val = READ_ONCE(bounce->mgr.slots_used_hiwater);
 	return 0;
 }
 
-/* As io_tlb_used_hiwater of swiotlb: only zero makes sense. */
-static int high_water_set(void *data, u64 val)
+/* Writing 0 resets it, as with io_tlb_used_hiwater of swiotlb. */
+static int hiwater_set(void *data, u64 val)
 {
 	struct io_bounce *bounce = data;
 
 	if (val)
 		return -EINVAL;
-	WRITE_ONCE(bounce->mgr.slots_high_water, 0);
+	WRITE_ONCE(bounce->mgr.slots_used_hiwater, 0);
 	return 0;
 }
-DEFINE_DEBUGFS_ATTRIBUTE(high_water_fops, high_water_get, high_water_set,
-			 "%llu\n");
+DEFINE_DEBUGFS_ATTRIBUTE(hiwater_fops, hiwater_get, hiwater_set, "%llu\n");
 
-/* All domains together */
+/* Of all domains */
 static int memory_show(struct seq_file *m, void *v)
 {
 	seq_printf(m, "memory %zu\n", io_buffer_total());
@@ -155,7 +218,7 @@ static int memory_show(struct seq_file *m, void *v)
 }
 DEFINE_SHOW_ATTRIBUTE(memory);
 
-/* The directory comes with the first domain: none where nothing is bounced. */
+/* The directory is created with the first domain. */
 static struct dentry *get_root(void)
 {
 	guard(mutex)(&io_bounce_root_lock);
@@ -170,7 +233,7 @@ static struct dentry *get_root(void)
 }
 
 /**
- * io_bounce_debugfs_add - show the counters of a domain
+ * io_bounce_debugfs_add - create the debugfs files of a domain
  * @bounce: the bounce buffers of the domain
  *
  * Context: may sleep.
@@ -184,15 +247,15 @@ void io_bounce_debugfs_add(struct io_bounce *bounce)
 	snprintf(name, sizeof(name), "%d", bounce->mgr.group);
 	bounce->dir = debugfs_create_dir(name, get_root());
 	debugfs_create_file("stats", 0444, bounce->dir, bounce, &stats_fops);
-	debugfs_create_file("slots_high_water", 0644, bounce->dir, bounce,
-			    &high_water_fops);
+	debugfs_create_file("slots_used_hiwater", 0644, bounce->dir, bounce,
+			    &hiwater_fops);
 }
 
 /**
- * io_bounce_debugfs_remove - undo io_bounce_debugfs_add()
+ * io_bounce_debugfs_remove - remove the debugfs files of a domain
  * @bounce: the bounce buffers of the domain
  *
- * Returns after the last reader has left.
+ * Waits for readers.
  */
 void io_bounce_debugfs_remove(struct io_bounce *bounce)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Up to which size bouncing pays.
+ * Up to which size mappings are bounced.
  */
 #ifndef __IO_BOUNCE_LIMIT_H
 #define __IO_BOUNCE_LIMIT_H
@@ -18,57 +18,56 @@
 /* A sample moves an average by an eighth; two bits of fraction are kept. */
 DECLARE_EWMA(io_bounce, 2, 8)
 
-/* What is timed of a bounced mapping: each of these as a whole. */
+/* The steps of a bounce that are timed */
 enum io_bounce_step {
 	IO_BOUNCE_STEP_MAP,
 	IO_BOUNCE_STEP_UNMAP,
 	IO_BOUNCE_NR_STEPS
 };
 
-/* What a few mappings are, for the sake of a measurement. */
+/* Mappings that are diverted to measure them */
 enum io_bounce_trial {
 	IO_BOUNCE_TRIAL_NONE,
-	IO_BOUNCE_TRIAL_ORDINARY,	/* where all are bounced */
-	IO_BOUNCE_TRIAL_BOUNCED,	/* where they are ordinary */
+	IO_BOUNCE_TRIAL_ORDINARY,	/* direct instead of bounced */
+	IO_BOUNCE_TRIAL_BOUNCED,	/* bounced instead of direct */
 };
 
 /**
  * struct io_bounce_limit - the largest mapping that a domain bounces
  *
- * Read on every map:
- * @bytes: by direction: the largest mapping in one place that is bounced; 0:
- *	none is, and no list
- * @piece: by direction: how much larger it may be for each further place in
- *	memory that it consists of
- * @next_time: by step: in jiffies: from then on, time a bounced one
- * @next_probe: in jiffies: from then on, an ordinary mapping times the IOMMU
+ * Read on each map:
+ * @bytes: by direction: the largest mapping of one segment that is bounced; 0: none
+ * @piece: by direction: how much larger it may be for each further segment
+ * @next_time: by step, in jiffies: when to time a bounce again
+ * @next_probe: in jiffies: when to time the IOMMU again
  *
- * @busy: bit 0: somebody is measuring; protects what follows
- * @decided: what @bytes is when no trial is under way
- * @max: no larger than this
- * @granule_shift: log2 of the bytes in the domain's smallest page
- * @automatic: is any of this done at all
- * @calibrated: there are values for @granule_shift and @copy
- * @burst: by step: how many in a row were timed just now
- * @trial: &enum io_bounce_trial that is under way
- * @trial_class: of slots, for whose sake mappings are bounced
- * @left: mappings until it ends
- * @end: in jiffies: when it ends at the latest
- * @ordinary_at: in jiffies: when mappings should be ordinary ones for a trial
- * @bounced_at: in jiffies: when they should be bounced
- * @bounced_period: in jiffies: from one of the latter to the next
- * @trials: how often that was done
+ * @busy: bit 0: measuring; protects the members below. Bit 1: @timed_state is set
+ * @timed_state: DMA address of the state that is timed from allocation to last link
+ * @timed_start: when it was allocated
+ * @decided: @bytes without a trial
+ * @max: the highest limit
+ * @granule_shift: log2 of the bytes in a granule
+ * @automatic: measure; otherwise the limit is fixed
+ * @calibrated: @granule_shift and @copy are valid
+ * @burst: by step: how many were timed in a row
+ * @trial: &enum io_bounce_trial
+ * @trial_class: the size class that is bounced in a trial
+ * @left: remaining mappings of a trial
+ * @end: in jiffies: when a trial ends at the latest
+ * @ordinary_at: in jiffies: when to try direct mappings
+ * @bounced_at: in jiffies: when to try bouncing
+ * @bounced_period: in jiffies: time between trials of bouncing
+ * @trials: number of trials
  * @probes: mappings made to time the IOMMU
- * @samples: samples that they gave, of single mappings and lists in turn; once
- *	it was first_samples(), it stays more
- * @kept_out: of mappings in one place and of lists: bit (direction *
- *	IO_BUFFER_NR_CLASSES + class): has been ordinary because of the limit
- * @map: ns to map a granule the ordinary way and to unmap it
- * @map_list: likewise %IO_BOUNCE_PROBE_PIECES granules in as many places
- * @copy: ns to copy %IO_BOUNCE_COPY_UNIT bytes, as a first estimate
- * @in: by class: ns to map by bouncing, whatever the direction
- * @out: by class: ns to unmap where that copies
- * @put: ns to unmap where it does not
+ * @samples: samples of the IOMMU, single mappings and lists in turn
+ * @kept_out: for single mappings and lists: bit (direction * IO_BUFFER_NR_CLASSES +
+ *	class): was direct because of the limit
+ * @map: ns to map and unmap one granule directly
+ * @map_list: ns to map and unmap %IO_BOUNCE_PROBE_PIECES granules directly
+ * @copy: ns to copy %IO_BOUNCE_COPY_UNIT bytes, initial estimate
+ * @in: by class: ns to map by bouncing
+ * @out: by class: ns to unmap by bouncing, with a copy
+ * @put: ns to unmap by bouncing, without a copy
  */
 struct io_bounce_limit {
 	size_t bytes[IO_BOUNCE_NR_DIRS];
@@ -77,6 +76,8 @@ struct io_bounce_limit {
 	unsigned long next_probe;
 
 	unsigned long busy;
+	dma_addr_t timed_state;
+	u64 timed_start;
 	size_t decided[IO_BOUNCE_NR_DIRS];
 	size_t max;
 	u8 granule_shift;
@@ -104,14 +105,13 @@ struct io_bounce_limit {
 
 #define IO_BOUNCE_PROBE_PIECES	4
 
-/*
- * In jiffies: no time that is waited for is set further ahead than that. One that
- * seems to be has long passed: where jiffies have 32 bits they wrap round.
- */
+/* No deadline is further ahead, in jiffies: those that seem to be have wrapped around. */
 #define IO_BOUNCE_AHEAD_MAX	(64UL * HZ)
 #define IO_BOUNCE_COPY_UNIT	SZ_64K
 
 struct device;
+
+u64 io_bounce_probe(struct device *dev, size_t granule, bool list);
 
 void io_bounce_limit_fixed(struct io_bounce_limit *limit, size_t bytes);
 void io_bounce_limit_auto(struct io_bounce_limit *limit, size_t start,
@@ -130,33 +130,28 @@ u64 __io_bounce_time_start(struct io_bounce_limit *limit,
 void __io_bounce_time_end(struct io_bounce_limit *limit,
 			  struct io_buffer_manager *mgr, u64 start,
 			  enum io_bounce_step step, unsigned int class,
-			  enum dma_data_direction dir, unsigned int parts);
+			  enum dma_data_direction dir);
+void io_bounce_time_state(struct io_bounce_limit *limit, dma_addr_t addr,
+			  u64 start);
+void io_bounce_time_state_end(struct io_bounce_limit *limit,
+			      struct io_buffer_manager *mgr, unsigned int class,
+			      enum dma_data_direction dir);
+void io_bounce_forget_state(struct io_bounce_limit *limit);
 
-/* io-bounce-cost.c: what becomes of samples, for io-bounce-limit.c alone */
-void io_bounce_cost_sample(struct ewma_io_bounce *average, u64 ns);
-void io_bounce_cost_first(struct ewma_io_bounce *average, u64 ns);
-u32 io_bounce_cost_copy(void);
-void io_bounce_cost_step(struct io_bounce_limit *limit,
-			 enum io_bounce_step step, unsigned int class,
-			 enum dma_data_direction dir, u64 ns);
-
-u64 io_bounce_since(u64 start);
-u64 io_bounce_probe(struct device *dev, size_t granule, bool list);
-
-/* Has a time come, in jiffies? */
+/* Is a deadline in jiffies reached? */
 static __always_inline bool io_bounce_due(unsigned long at)
 {
 	return jiffies - at < -IO_BOUNCE_AHEAD_MAX;
 }
 
 /**
- * io_bounce_within - does a mapping lie within the limit
+ * io_bounce_within - is a mapping within the limit
  * @limit: the limit of the domain
- * @size: bytes to be mapped in one operation
- * @pieces: places in memory that they lie in, at least 1
- * @dir: direction
+ * @size: in bytes
+ * @pieces: physically contiguous segments, at least 1
+ * @dir: DMA direction
  *
- * Return: true if it does; never for 0 bytes, which are not ours to judge.
+ * Return: true if it is; false for 0 bytes.
  */
 static __always_inline bool io_bounce_within(const struct io_bounce_limit *limit,
 					     size_t size, unsigned int pieces,
@@ -171,19 +166,18 @@ static __always_inline bool io_bounce_within(const struct io_bounce_limit *limit
 }
 
 /**
- * io_bounce_limit_probe - to be called when a mapping is an ordinary one
+ * io_bounce_limit_probe - a mapping is about to be made directly
  * @limit: the limit of the domain
  * @dev: the device
  * @mgr: the manager of the domain's buffers
- * @size: bytes to be mapped
- * @pieces: places in memory that they lie in; 0: it is not because of the limit
- *	that the mapping is an ordinary one
- * @dir: direction
+ * @size: of the mapping, in bytes
+ * @pieces: its segments; 0 if it is not the limit that makes it direct
+ * @dir: DMA direction
  *
- * Now and then this measures what such a mapping costs here and now.
+ * Now and then this measures the cost of such a mapping.
  *
  * Context: any but NMI.
- * Return: true if io_bounce_limit_calibrate() is wanted.
+ * Return: true to have io_bounce_limit_calibrate() called.
  */
 static inline bool io_bounce_limit_probe(struct io_bounce_limit *limit,
 					 struct device *dev,
@@ -196,17 +190,14 @@ static inline bool io_bounce_limit_probe(struct io_bounce_limit *limit,
 	return __io_bounce_limit_probe(limit, dev, mgr, size, pieces, dir);
 }
 
-/* Is a step of a bounced mapping to be timed, or at least asked for that? */
+/* Is it time to time a step? */
 static __always_inline bool io_bounce_time_due(const struct io_bounce_limit *limit,
 					       enum io_bounce_step step)
 {
 	return unlikely(io_bounce_due(READ_ONCE(limit->next_time[step])));
 }
 
-/*
- * To be called around a step of a bounced mapping, which now and then is timed.
- * Nothing need be called at the end if it turns out not to be a bounced one.
- */
+/* Around a step of a bounce, which is timed now and then. The end may be left out. */
 static inline u64 io_bounce_time_start(struct io_bounce_limit *limit,
 				       enum io_bounce_step step)
 {
@@ -218,12 +209,17 @@ static inline void io_bounce_time_end(struct io_bounce_limit *limit,
 				      struct io_buffer_manager *mgr, u64 start,
 				      enum io_bounce_step step,
 				      unsigned int class,
-				      enum dma_data_direction dir,
-				      unsigned int parts)
+				      enum dma_data_direction dir)
 {
 	if (unlikely(start))
-		__io_bounce_time_end(limit, mgr, start, step, class, dir,
-				     parts);
+		__io_bounce_time_end(limit, mgr, start, step, class, dir);
+}
+
+/* Is this the DMA IOVA state that is timed? */
+static inline bool io_bounce_state_timed(const struct io_bounce_limit *limit,
+					 dma_addr_t addr)
+{
+	return READ_ONCE(limit->timed_state) == addr;
 }
 
 #endif /* __IO_BOUNCE_LIMIT_H */

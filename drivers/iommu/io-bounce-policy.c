@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Who is bounced: the boot parameters and what the device and the mapping must
- * be like.
+ * The policy of bouncing: boot parameters, sysfs attributes, and what devices and
+ * mappings must fulfil.
  */
 
 #define pr_fmt(fmt) "iommu: bounce: " fmt
@@ -13,26 +13,37 @@
 #include <linux/init.h>
 #include <linux/math64.h>
 #include <linux/mm.h>
+#include <linux/pm_runtime.h>
 #include <linux/seq_buf.h>
 #include <linux/string.h>
+#include <linux/swiotlb.h>
 #include <linux/sysfs.h>
 
 #include "io-bounce-internal.h"
-#include "iommu-priv.h"
 
 DEFINE_STATIC_KEY_FALSE(io_bounce_key);
 
-/* Limits on the parameters: see io-buffer-manager.h */
 #define LIMIT_MAX	IO_BUFFER_MAX_SLOT
 #define MEMORY_MIN	IO_BUFFER_MIN_CHUNK
 #define MEMORY_MAX	(SIZE_MAX / 8)
 
-/*
- * 64 MiB hold a queue of 1024 requests of 64 KiB, or of 512 each way. Small
- * machines keep most of their memory for other uses.
- */
+/* A queue of 1024 requests of 64 KiB, but at most 1/MEMORY_SHARE of the memory */
 #define MEMORY_DEFAULT	SZ_64M
 #define MEMORY_SHARE	16
+#define MEMORY_TOTAL_SHARE	8
+
+/* The automatic limit: initial value and maximum */
+#define LIMIT_START	SZ_64K
+#define LIMIT_AUTO_MAX	SZ_256K
+
+/* Not normal memory, or must not be copied */
+#define ATTRS_UNSUPPORTED	(DMA_ATTR_MMIO | DMA_ATTR_REQUIRE_COHERENT | \
+				 DMA_ATTR_CC_SHARED | DMA_ATTR_PRIVILEGED)
+/*
+ * Long-lived mappings gain nothing. With DMA_ATTR_SKIP_CPU_SYNC the caller syncs
+ * separately, or not at all.
+ */
+#define ATTRS_MANDATORY_ONLY	(DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_LONG_LIVED)
 
 const char * const io_bounce_modes[] = {
 	[BOUNCE_OFF]	= "off",
@@ -41,21 +52,16 @@ const char * const io_bounce_modes[] = {
 	[BOUNCE_FORCE]	= "force",
 };
 
-static enum bounce_mode bounce_mode __ro_after_init =
+static enum io_bounce_mode boot_mode __ro_after_init =
 	IS_ENABLED(CONFIG_IOMMU_BOUNCE_BUFFERS_DEFAULT_ON) ? BOUNCE_ON :
 	IS_ENABLED(CONFIG_IOMMU_BOUNCE_BUFFERS_DEFAULT_AUTO) ? BOUNCE_AUTO :
 	BOUNCE_OFF;
-/* The largest mapping that is bounced, in bytes; 0: measure. */
-static size_t bounce_limit __ro_after_init;
-/* The most memory a domain takes, in bytes; 0: decide at boot. */
+/* The limit in bytes; 0: automatic */
+static size_t boot_limit __ro_after_init;
+/* The budget of a domain in bytes; 0 until the default is known */
 size_t io_bounce_memory __ro_after_init;
-
-/*
- * Where the limit is measured: what to begin with, and how far it may go. One
- * domain is not to fill its budget with a few large mappings.
- */
-#define LIMIT_START	SZ_64K
-#define LIMIT_AUTO_MAX	SZ_256K
+/* The budget of all domains in bytes; 0: default */
+static size_t memory_total __initdata;
 
 static int __init bounce_setup(char *str)
 {
@@ -64,31 +70,23 @@ static int __init bounce_setup(char *str)
 			 -EINVAL;
 
 	if (mode >= 0)
-		bounce_mode = mode;
+		boot_mode = mode;
 	else
-		pr_warn("iommu.bounce=%s: expected off, auto, on or force, keeping %s\n",
-			str ?: "", io_bounce_modes[bounce_mode]);
+		pr_warn("iommu.bounce=%s ignored: expected off, auto, on or force\n",
+			str ?: "");
 	return 0;
 }
 early_param("iommu.bounce", bounce_setup);
 
-/**
- * io_bounce_parse_size - read a size with an optional suffix
- * @str: what somebody said, or NULL
- * @min: the least that makes sense, in bytes
- * @max: the most
- * @size: filled in, or left as it was
- *
- * Return: false if that makes no sense.
- */
-bool io_bounce_parse_size(const char *str, size_t min, u64 max, size_t *size)
+/* Parse a size with an optional suffix. Returns false, without effect, if invalid. */
+static bool parse_size(const char *str, size_t min, u64 max, size_t *size)
 {
 	u64 value;
 	char *end;
 
 	if (!str || !isdigit(*str))
 		return false;
-	/* More digits than that would wrap round in memparse(). */
+	/* memparse() does not detect overflows. */
 	if (strlen(str) > 16)
 		return false;
 	value = memparse(str, &end);
@@ -101,14 +99,9 @@ bool io_bounce_parse_size(const char *str, size_t min, u64 max, size_t *size)
 static int __init bounce_limit_setup(char *str)
 {
 	if (str && !strcmp(str, "auto"))
-		bounce_limit = 0;
-	else if (io_bounce_parse_size(str, 1, LIMIT_MAX, &bounce_limit))
-		return 0;
-	else if (bounce_limit)
-		pr_warn("iommu.bounce_limit=%s: expected auto or 1 to %u bytes, keeping %zu\n",
-			str ?: "", LIMIT_MAX, bounce_limit);
-	else
-		pr_warn("iommu.bounce_limit=%s: expected auto or 1 to %u bytes, keeping auto\n",
+		boot_limit = 0;
+	else if (!parse_size(str, 1, LIMIT_MAX, &boot_limit))
+		pr_warn("iommu.bounce_limit=%s ignored: expected auto or 1 to %u bytes\n",
 			str ?: "", LIMIT_MAX);
 	return 0;
 }
@@ -116,118 +109,85 @@ early_param("iommu.bounce_limit", bounce_limit_setup);
 
 static int __init bounce_memory_setup(char *str)
 {
-	if (io_bounce_parse_size(str, MEMORY_MIN, MEMORY_MAX, &io_bounce_memory))
-		return 0;
-	if (io_bounce_memory)
-		pr_warn("iommu.bounce_memory=%s: expected %u to %zu bytes, keeping %zu\n",
-			str ?: "", MEMORY_MIN, MEMORY_MAX, io_bounce_memory);
-	else
-		pr_warn("iommu.bounce_memory=%s: expected %u to %zu bytes, keeping the default\n",
+	if (!parse_size(str, MEMORY_MIN, MEMORY_MAX, &io_bounce_memory))
+		pr_warn("iommu.bounce_memory=%s ignored: expected %u to %zu bytes\n",
 			str ?: "", MEMORY_MIN, MEMORY_MAX);
 	return 0;
 }
 early_param("iommu.bounce_memory", bounce_memory_setup);
 
-/* The most memory all domains take together, in bytes; 0: decide at boot. */
-static size_t bounce_memory_total __initdata;
-
 static int __init bounce_memory_total_setup(char *str)
 {
-	if (!io_bounce_parse_size(str, MEMORY_MIN, MEMORY_MAX, &bounce_memory_total))
-		pr_warn("iommu.bounce_memory_total=%s: expected %u to %zu bytes, keeping the default\n",
+	if (!parse_size(str, MEMORY_MIN, MEMORY_MAX, &memory_total))
+		pr_warn("iommu.bounce_memory_total=%s ignored: expected %u to %zu bytes\n",
 			str ?: "", MEMORY_MIN, MEMORY_MAX);
 	return 0;
 }
 early_param("iommu.bounce_memory_total", bounce_memory_total_setup);
 
+static size_t __init memory_share(unsigned int share, u64 max)
+{
+	u64 bytes = (u64)totalram_pages() << PAGE_SHIFT;
+
+	do_div(bytes, share);
+	return clamp_t(u64, bytes, MEMORY_MIN, max);
+}
+
 static int __init io_bounce_init(void)
 {
-	io_buffer_set_total_max(bounce_memory_total ?:
-				clamp_t(u64, (u64)totalram_pages() << PAGE_SHIFT >> 3,
-					MEMORY_MIN, MEMORY_MAX));
-	if (!io_bounce_memory) {
-		u64 share = (u64)totalram_pages() << PAGE_SHIFT;
-
-		do_div(share, MEMORY_SHARE);
-		io_bounce_memory = clamp_t(u64, share, MEMORY_MIN,
-					   MEMORY_DEFAULT);
-	}
+	io_buffer_set_total_max(memory_total ?:
+				memory_share(MEMORY_TOTAL_SHARE, MEMORY_MAX));
+	if (!io_bounce_memory)
+		io_bounce_memory = memory_share(MEMORY_SHARE, MEMORY_DEFAULT);
 	if (io_bounce_check_wanted())
-		bounce_mode = BOUNCE_FORCE;
-	if (bounce_mode == BOUNCE_OFF)
+		boot_mode = BOUNCE_FORCE;
+	if (boot_mode == BOUNCE_OFF)
 		return 0;
 
-	/*
-	 * A crash kernel has little memory, and its devices are attached to
-	 * their domains as late as by the first ordinary mapping.
-	 */
+	/* Memory is short there, and devices may be attached in atomic context. */
 	if (is_kdump_kernel()) {
-		pr_info("off in a crash kernel\n");
-		bounce_mode = BOUNCE_OFF;
+		pr_info("disabled in kdump kernel\n");
+		boot_mode = BOUNCE_OFF;
 		return 0;
 	}
 
 	static_branch_enable(&io_bounce_key);
-	io_bounce_check_enable();
-	if (bounce_mode == BOUNCE_FORCE)
-		pr_info("mappings of all devices of up to %zu bytes, whether or not their drivers allow for it, up to %zu KiB per domain\n",
-			bounce_limit ?: LIMIT_MAX, io_bounce_memory / SZ_1K);
-	else if (bounce_mode == BOUNCE_ON && bounce_limit)
-		pr_info("mappings of up to %zu bytes, up to %zu KiB per domain\n",
-			bounce_limit, io_bounce_memory / SZ_1K);
-	else
-		pr_info("mappings of up to %zu bytes as far as it pays, up to %zu KiB per domain\n",
-			bounce_limit ?: LIMIT_AUTO_MAX,
-			io_bounce_memory / SZ_1K);
+	if (io_bounce_check_wanted())
+		io_bounce_check_enable();
+	pr_info("%s: mappings up to %zu bytes%s, up to %zu KiB per domain\n",
+		io_bounce_modes[boot_mode],
+		boot_limit ?: (boot_mode == BOUNCE_FORCE ? LIMIT_MAX : LIMIT_AUTO_MAX),
+		boot_limit || boot_mode == BOUNCE_FORCE ? "" : " (automatic)",
+		io_bounce_memory / SZ_1K);
 	return 0;
 }
 
-/* Before any IOMMU driver sets up a domain. */
+/* Before any IOMMU driver sets up a domain */
 arch_initcall(io_bounce_init);
 
 /**
- * io_bounce_by_default - do the parameters want bounce buffers
+ * io_bounce_enabled_at_boot - do domains have bounce buffers by default
  *
- * Return: false if only a group that asks for them is to have them.
+ * Return: false if only sysfs enables them.
  */
-bool io_bounce_by_default(void)
+bool io_bounce_enabled_at_boot(void)
 {
-	return bounce_mode != BOUNCE_OFF;
+	return boot_mode != BOUNCE_OFF;
 }
 
 /**
- * io_bounce_hint - what the IOMMU driver says of a device
- * @dev: the device
- *
- * Return: the hint; an IOMMU that shadows its tables on every flush is costly.
- */
-enum iommu_bounce_hint io_bounce_hint(struct device *dev)
-{
-	const struct iommu_ops *ops = dev_iommu_ops(dev);
-
-	if (ops->bounce_hint)
-		return ops->bounce_hint(dev);
-	return dev->iommu->shadow_on_flush ? IOMMU_BOUNCE_COSTLY :
-					     IOMMU_BOUNCE_NEUTRAL;
-}
-
-/**
- * io_bounce_follow - have the bounce buffers of a domain do as they are told
+ * io_bounce_set_mode - set mode and limit of a domain
  * @bounce: the bounce buffers of the domain
- * @mode: which mappings are bounced by choice
- * @max: the largest mapping to bounce, in bytes; 0: as far as it pays
+ * @mode: the mode
+ * @max: the limit in bytes; 0: automatic, or with %BOUNCE_FORCE all that fits a slot
  *
- * With %BOUNCE_FORCE and no limit, everything that fits a slot is bounced.
- *
- * Context: may sleep; serialised per domain by the group's mutex.
+ * Context: may sleep; serialised by the mutex of the group.
  */
-void io_bounce_follow(struct io_bounce *bounce, enum bounce_mode mode,
-		      size_t max)
+void io_bounce_set_mode(struct io_bounce *bounce, enum io_bounce_mode mode,
+			size_t max)
 {
 	struct io_bounce_limit *limit = &bounce->limit;
 
-	if (bounce->hint == IOMMU_BOUNCE_NEVER)
-		mode = BOUNCE_OFF;
 	if (mode != bounce->mode)
 		WRITE_ONCE(bounce->reported, false);
 	WRITE_ONCE(bounce->mode, mode);
@@ -236,8 +196,8 @@ void io_bounce_follow(struct io_bounce *bounce, enum bounce_mode mode,
 		io_bounce_limit_change(limit, false, 0, 0);
 	else if (mode == BOUNCE_AUTO)
 		io_bounce_limit_change(limit, true,
-				       bounce->hint == IOMMU_BOUNCE_COSTLY ?
-				       LIMIT_START : 0, max ?: LIMIT_AUTO_MAX);
+				       bounce->expensive ? LIMIT_START : 0,
+				       max ?: LIMIT_AUTO_MAX);
 	else if (max || mode == BOUNCE_FORCE)
 		io_bounce_limit_change(limit, false, 0, max ?: LIMIT_MAX);
 	else
@@ -245,40 +205,81 @@ void io_bounce_follow(struct io_bounce *bounce, enum bounce_mode mode,
 }
 
 /**
- * io_bounce_default - have the bounce buffers of a domain do as the parameters say
- * @bounce: the bounce buffers of the domain, new
+ * io_bounce_init_mode - set mode and limit of a new domain
+ * @bounce: the bounce buffers of the domain
  */
-void io_bounce_default(struct io_bounce *bounce)
+void io_bounce_init_mode(struct io_bounce *bounce)
 {
-	io_bounce_follow(bounce, bounce_mode, bounce_limit);
+	io_bounce_set_mode(bounce, boot_mode, boot_limit);
+}
+
+static u64 window_limit(const struct io_bounce *bounce, struct device *dev)
+{
+	const struct iommu_domain_geometry *geo = &bounce->mgr.domain->geometry;
+	u64 limit = device_dma_limit(dev);
+
+	return geo->force_aperture ? min_t(u64, limit, geo->aperture_end) :
+				     limit;
 }
 
 /*
- * Copying breaks drivers that touch a buffer while the device owns it, and only
- * their authors and a run under the checker can tell which do not.
+ * iommu_dev->dev is a class device; runtime PM applies to its parent. Without a driver
+ * the parent is not suspended, although PCI enables runtime PM for all functions.
  */
-static __always_inline bool may_choose(const struct io_bounce *bounce,
-				       struct device *dev)
+static bool unmap_needs_rpm(struct device *dev)
 {
-	return dev_dma_strict_ownership(dev) ||
-	       READ_ONCE(bounce->mode) == BOUNCE_FORCE;
+	struct iommu_device *iommu = dev->iommu ? dev->iommu->iommu_dev : NULL;
+	struct device *parent = iommu && iommu->dev ? iommu->dev->parent : NULL;
+
+	return parent && parent->driver && pm_runtime_enabled(parent);
 }
 
-/* Not normal memory, or memory that may not be copied behind the caller's back */
-#define ATTRS_NOT_BOUNCED	(DMA_ATTR_MMIO | DMA_ATTR_REQUIRE_COHERENT | \
-				 DMA_ATTR_CC_SHARED | DMA_ATTR_PRIVILEGED)
-/*
- * A mapping that stays: bouncing it would save nothing and cost copies. With
- * DMA_ATTR_SKIP_CPU_SYNC, its owner syncs by hand or not at all.
+/**
+ * io_bounce_limits - the limits of a device, for the manager
+ * @bounce: the bounce buffers of its domain
+ * @dev: the device
+ *
+ * Return: the limits.
  */
-#define ATTRS_NO_CHOICE		(DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_LONG_LIVED)
+struct io_buffer_limits io_bounce_limits(const struct io_bounce *bounce,
+					 struct device *dev)
+{
+	return (struct io_buffer_limits) {
+		.dma_limit = window_limit(bounce, dev),
+		.prefer_32bit = dev->iommu && dev->iommu->pci_32bit_workaround,
+		.prot = bounce->coherent ? IOMMU_CACHE : 0,
+		.unmap_needs_rpm = unmap_needs_rpm(dev),
+		.nid = dev_to_node(dev),
+	};
+}
+
+/**
+ * io_bounce_enable_reserve - keep a reserve if a miss would be an error
+ * @bounce: the bounce buffers of the domain
+ * @dev: a device of the domain
+ *
+ * That is for untrusted devices without SWIOTLB. Non-coherent devices need none:
+ * without SWIOTLB, kmalloc() does not let buffers share cache lines.
+ *
+ * Context: may sleep.
+ */
+void io_bounce_enable_reserve(struct io_bounce *bounce, struct device *dev)
+{
+	struct io_buffer_limits limits;
+
+	if (!READ_ONCE(bounce->wipe) || bounce->mode == BOUNCE_OFF ||
+	    is_swiotlb_active(dev))
+		return;
+	limits = io_bounce_limits(bounce, dev);
+	io_buffer_enable_reserve(&bounce->mgr, &limits);
+}
 
 /*
- * Confidential guests need decrypted slots: they keep to the ways they have
- * today. So do devices that dma-iommu would refuse, and those whose coherence
- * is not that of the slots.
+ * Not supported: confidential guests, which need decrypted slots; devices with a
+ * min_align_mask that exceeds the granule; devices that differ in coherence from the
+ * first one of the domain.
  */
-static bool device_possible(const struct io_bounce *bounce, struct device *dev)
+static bool device_supported(const struct io_bounce *bounce, struct device *dev)
 {
 	return !force_dma_unencrypted(dev) &&
 	       dev_is_dma_coherent(dev) == bounce->coherent &&
@@ -286,58 +287,33 @@ static bool device_possible(const struct io_bounce *bounce, struct device *dev)
 }
 
 /**
- * io_bounce_possible - may a mapping be bounced if it must
+ * io_bounce_supported - can a mandatory bounce use a slot
  * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @attrs: DMA_ATTR_*
  *
- * Return: true if it may.
+ * Return: false to use SWIOTLB.
  */
-bool io_bounce_possible(const struct io_bounce *bounce, struct device *dev,
-			unsigned long attrs)
-{
-	return READ_ONCE(bounce->mode) != BOUNCE_OFF &&
-	       !(attrs & ATTRS_NOT_BOUNCED) && device_possible(bounce, dev);
-}
-
-/* A mapping with an attribute that matters, perhaps one that must be bounced. */
-static noinline bool allowed_by_attrs(struct io_bounce *bounce,
-				      struct device *dev, unsigned long attrs)
-{
-	enum io_bounce_counter why;
-
-	if (attrs & ATTRS_NOT_BOUNCED || !(attrs & IO_BOUNCE_MUST))
-		why = IO_BOUNCE_SKIP_ATTRS;
-	else if (!device_possible(bounce, dev))
-		why = IO_BOUNCE_SKIP_DEVICE;
-	else if (READ_ONCE(bounce->mode) == BOUNCE_OFF)
-		why = IO_BOUNCE_SKIP_LIMIT;
-	else
-		return true;
-
-	io_bounce_count(bounce, why, 1);
-	return false;
-}
-
-/**
- * io_bounce_no_choice - is a mapping never to be bounced by choice
- * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @attrs: DMA_ATTR_*
- *
- * Return: true if it is bounced only if it must.
- */
-bool io_bounce_no_choice(const struct io_bounce *bounce, struct device *dev,
+bool io_bounce_supported(const struct io_bounce *bounce, struct device *dev,
 			 unsigned long attrs)
 {
-	return attrs & ATTRS_NO_CHOICE || !may_choose(bounce, dev);
+	return READ_ONCE(bounce->mode) != BOUNCE_OFF &&
+	       !(attrs & ATTRS_UNSUPPORTED) && device_supported(bounce, dev);
 }
 
-/* Leave a device alone whose driver does not promise; the worker says so once. */
-static noinline void skip_unpromised(struct io_bounce *bounce,
-				     struct device *dev)
+/*
+ * Bouncing breaks drivers that access a buffer while the device owns it. Only their
+ * authors and the checker can tell which do not.
+ */
+static __always_inline bool device_promises(const struct io_bounce *bounce,
+					    struct device *dev)
 {
-	io_bounce_count(bounce, IO_BOUNCE_SKIP_UNPROMISED, 1);
+	return dev_dma_strict_ownership(dev) ||
+	       READ_ONCE(bounce->mode) == BOUNCE_FORCE;
+}
+
+static void note_unpromised(struct io_bounce *bounce, struct device *dev)
+{
 	if (READ_ONCE(bounce->mode) == BOUNCE_OFF ||
 	    READ_ONCE(bounce->reported) || READ_ONCE(bounce->unpromised))
 		return;
@@ -348,10 +324,108 @@ static noinline void skip_unpromised(struct io_bounce *bounce,
 		queue_work(system_dfl_wq, &bounce->work);
 }
 
-/* The driver of a virtio device is not the one of the device that maps. */
+/* Why a mapping is not eligible for an optional bounce */
+static noinline void count_ineligible(struct io_bounce *bounce,
+				      struct device *dev, unsigned long attrs)
+{
+	if (attrs & (ATTRS_UNSUPPORTED | ATTRS_MANDATORY_ONLY)) {
+		io_bounce_count(bounce, IO_BOUNCE_DIRECT_ATTRS, 1);
+	} else if (!device_promises(bounce, dev)) {
+		io_bounce_count(bounce, IO_BOUNCE_DIRECT_UNPROMISED, 1);
+		note_unpromised(bounce, dev);
+	} else {
+		io_bounce_count(bounce, IO_BOUNCE_DIRECT_DEVICE, 1);
+	}
+}
+
+static __always_inline bool is_eligible(struct io_bounce *bounce,
+					struct device *dev, unsigned long attrs)
+{
+	if (likely(!(attrs & (ATTRS_UNSUPPORTED | ATTRS_MANDATORY_ONLY)) &&
+		   device_promises(bounce, dev) &&
+		   device_supported(bounce, dev)))
+		return true;
+	count_ineligible(bounce, dev, attrs);
+	return false;
+}
+
+static __always_inline bool is_below_limit(struct io_bounce *bounce,
+					   struct device *dev, size_t size,
+					   unsigned int nr_segs,
+					   enum dma_data_direction dir)
+{
+	if (likely(io_bounce_within(&bounce->limit, size, nr_segs, dir)))
+		return true;
+	io_bounce_account_direct(bounce, dev, size, nr_segs, dir);
+	io_bounce_count(bounce, IO_BOUNCE_DIRECT_LIMIT, 1);
+	return false;
+}
+
+/**
+ * io_bounce_account_direct - a mapping is about to be made directly
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @size: of the mapping, in bytes
+ * @nr_segs: its segments; 0 if it is not the limit that makes it direct
+ * @dir: DMA direction
+ *
+ * Context: any but NMI.
+ */
+void io_bounce_account_direct(struct io_bounce *bounce, struct device *dev,
+			      size_t size, unsigned int nr_segs,
+			      enum dma_data_direction dir)
+{
+	if (io_bounce_limit_probe(&bounce->limit, dev, &bounce->mgr, size,
+				  nr_segs, dir))
+		queue_work(system_dfl_wq, &bounce->work);
+}
+
+/**
+ * io_bounce_eligible - may a mapping be bounced if it is small enough
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @attrs: DMA_ATTR_*
+ *
+ * Context: any but NMI.
+ * Return: false, after counting the reason, if it must be mapped directly.
+ */
+bool io_bounce_eligible(struct io_bounce *bounce, struct device *dev,
+			unsigned long attrs)
+{
+	return is_eligible(bounce, dev, attrs);
+}
+
+/**
+ * io_bounce_below_limit - is an eligible mapping small enough to be bounced
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @size: in bytes
+ * @nr_segs: physically contiguous segments, at least 1
+ * @dir: DMA direction
+ *
+ * Context: any but NMI.
+ * Return: false, after counting it, if it must be mapped directly.
+ */
+bool io_bounce_below_limit(struct io_bounce *bounce, struct device *dev,
+			   size_t size, unsigned int nr_segs,
+			   enum dma_data_direction dir)
+{
+	return is_below_limit(bounce, dev, size, nr_segs, dir);
+}
+
+/* Both of these */
+bool io_bounce_optional(struct io_bounce *bounce, struct device *dev,
+			size_t size, unsigned int nr_segs,
+			enum dma_data_direction dir, unsigned long attrs)
+{
+	return is_eligible(bounce, dev, attrs) &&
+	       is_below_limit(bounce, dev, size, nr_segs, dir);
+}
+
+/* The driver of a virtio device is bound to a child of the device that maps. */
 static int append_driver(struct device *dev, void *names)
 {
-	/* As unlocked as in dev_driver_string() */
+	/* Without a lock, as in dev_driver_string() */
 	const struct device_driver *drv = READ_ONCE(dev->driver);
 
 	if (drv)
@@ -366,13 +440,85 @@ static void driver_names(struct device *dev, struct seq_buf *names)
 }
 
 /**
- * io_bounce_show_device - how a device is bounced, for sysfs
+ * io_bounce_log_unpromised - log why a device is not bounced
+ * @bounce: the bounce buffers of its domain
+ *
+ * Otherwise "on" would silently have no effect. Once for each domain and mode.
+ *
+ * Context: may sleep; the worker of @bounce.
+ */
+void io_bounce_log_unpromised(struct io_bounce *bounce)
+{
+	struct device *dev = xchg(&bounce->unpromised, NULL);
+	DECLARE_SEQ_BUF(names, 64);
+
+	if (!dev)
+		return;
+	/* Another device may be noted while this one is logged. */
+	if (!READ_ONCE(bounce->reported)) {
+		driver_names(dev, &names);
+		dev_info(dev, "iommu: bounce: mapped directly: %s does not promise strict DMA ownership (see iommu.bounce=force)\n",
+			 seq_buf_str(&names));
+		WRITE_ONCE(bounce->reported, true);
+	}
+	put_device(dev);
+}
+
+static int parse_limit(const char *buf)
+{
+	char text[32];
+	size_t bytes;
+
+	if (sysfs_streq(buf, "auto"))
+		return 0;
+	if (strscpy(text, buf) < 0)
+		return -EINVAL;
+	if (!parse_size(strim(text), 1, LIMIT_MAX, &bytes))
+		return -EINVAL;
+	return bytes;
+}
+
+/**
+ * io_bounce_parse - parse a write to a sysfs attribute
+ * @attr: the attribute
+ * @buf: what was written
+ *
+ * Return: a value for io_bounce_store(), or -EINVAL.
+ */
+int io_bounce_parse(enum io_bounce_attr attr, const char *buf)
+{
+	return attr == IO_BOUNCE_MODE ? sysfs_match_string(io_bounce_modes, buf) :
+					parse_limit(buf);
+}
+
+/**
+ * io_bounce_show - show a sysfs attribute
+ * @bounce: the bounce buffers of the domain, or NULL
+ * @attr: the attribute
+ * @buf: a page
+ *
+ * Context: process; the mutex of the group is held.
+ * Return: the number of characters.
+ */
+int io_bounce_show(const struct io_bounce *bounce, enum io_bounce_attr attr,
+		   char *buf)
+{
+	if (attr == IO_BOUNCE_MODE)
+		return sysfs_emit(buf, "%s\n",
+				  io_bounce_modes[bounce ? bounce->mode : BOUNCE_OFF]);
+	if (!bounce || !bounce->max)
+		return sysfs_emit(buf, "auto\n");
+	return sysfs_emit(buf, "%u\n", bounce->max);
+}
+
+/**
+ * io_bounce_show_device - show whether a device is bounced
  * @bounce: the bounce buffers of its domain, or NULL
  * @dev: the device
  * @buf: a page
  * @at: where in @buf to write
  *
- * Context: process; the group's mutex is held.
+ * Context: process; the mutex of the group is held.
  * Return: the number of characters.
  */
 int io_bounce_show_device(const struct io_bounce *bounce, struct device *dev,
@@ -383,7 +529,7 @@ int io_bounce_show_device(const struct io_bounce *bounce, struct device *dev,
 
 	if (!bounce || bounce->mode == BOUNCE_OFF)
 		how = "off";
-	else if (!device_possible(bounce, dev))
+	else if (!device_supported(bounce, dev))
 		how = "mapped directly: not supported for this device";
 	else if (dev_dma_strict_ownership(dev))
 		how = "bounced";
@@ -397,65 +543,38 @@ int io_bounce_show_device(const struct io_bounce *bounce, struct device *dev,
 }
 
 /**
- * io_bounce_report_unpromised - name the driver that keeps a device from bouncing
- * @bounce: the bounce buffers of the domain
+ * io_bounce_store - set a sysfs attribute
+ * @bounce: the bounce buffers of the domain, or NULL
+ * @dev: a device of the domain
+ * @attr: the attribute
+ * @value: from io_bounce_parse()
  *
- * Otherwise "on" would silently do nothing. One line for each domain.
+ * Existing mappings stay valid.
  *
- * Context: may sleep; from the worker of @bounce.
+ * Context: process; the mutex of the group is held.
+ * Return: 0, or -EOPNOTSUPP without bounce buffers.
  */
-void io_bounce_report_unpromised(struct io_bounce *bounce)
+int io_bounce_store(struct io_bounce *bounce, struct device *dev,
+		    enum io_bounce_attr attr, int value)
 {
-	struct device *dev = xchg(&bounce->unpromised, NULL);
-	DECLARE_SEQ_BUF(names, 64);
+	if (!bounce)
+		return -EOPNOTSUPP;
 
-	if (!dev)
-		return;
-	/* One more may come while the first is reported. */
-	if (!READ_ONCE(bounce->reported)) {
-		driver_names(dev, &names);
-		dev_info(dev, "iommu: bounce: mapped directly: %s does not promise strict DMA ownership (iommu.bounce=force bounces all the same)\n",
-			 seq_buf_str(&names));
-		WRITE_ONCE(bounce->reported, true);
-	}
-	put_device(dev);
-}
+	/*
+	 * All unmaps and syncs must test addresses before the first bounce. Stays
+	 * enabled, because there may be bounced mappings from now on.
+	 */
+	if ((attr == IO_BOUNCE_MODE ? value : bounce->mode) != BOUNCE_OFF)
+		static_branch_enable(&io_bounce_key);
 
-/**
- * io_bounce_allowed - the policy: may this mapping be bounced
- * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @size: bytes to be mapped in one operation
- * @pieces: places in memory that they lie in, at least 1
- * @dir: direction
- * @attrs: DMA_ATTR_*, and perhaps IO_BOUNCE_MUST: then do not ask whether it pays
- *
- * Return: true if it may; counts the reason if not.
- */
-bool io_bounce_allowed(struct io_bounce *bounce, struct device *dev,
-		       size_t size, unsigned int pieces,
-		       enum dma_data_direction dir, unsigned long attrs)
-{
-	enum io_bounce_counter why;
+	if (attr == IO_BOUNCE_MODE)
+		io_bounce_set_mode(bounce, value, bounce->max);
+	else
+		io_bounce_set_mode(bounce, bounce->mode, value);
 
-	if (unlikely(attrs & (ATTRS_NOT_BOUNCED | ATTRS_NO_CHOICE |
-			      IO_BOUNCE_MUST)))
-		return allowed_by_attrs(bounce, dev, attrs);
-
-	if (unlikely(!may_choose(bounce, dev))) {
-		skip_unpromised(bounce, dev);
-		return false;
-	}
-	if (unlikely(!device_possible(bounce, dev))) {
-		why = IO_BOUNCE_SKIP_DEVICE;
-	} else if (unlikely(!io_bounce_within(&bounce->limit, size, pieces,
-					      dir))) {
-		why = IO_BOUNCE_SKIP_LIMIT;
-		io_bounce_ordinary(bounce, dev, size, pieces, dir);
-	} else {
-		return true;
-	}
-
-	io_bounce_count(bounce, why, 1);
-	return false;
+	if (bounce->mode == BOUNCE_OFF)
+		io_buffer_free_unused(&bounce->mgr);
+	else
+		io_bounce_enable_reserve(bounce, dev);
+	return 0;
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Pools of I/O buffers that stay mapped in an IOMMU domain. The terms are
- * explained in io-buffer-pool.h.
+ * Pools of buffers that are mapped into an IOMMU domain in advance. See
+ * io-buffer-pool.h for the terms.
  */
 
 #include <linux/bitmap.h>
@@ -14,15 +14,12 @@
 
 #include "io-buffer-pool.h"
 
-/*
- * Slots in a word, at least, where the chunk has as many: what they stand for
- * then fills a cache line, so that words do not share one.
- */
+/* log2 of the slots in a word, at least: their struct io_buffer_slot fill a cache line. */
 #define WORD_MIN_SHIFT		2
 
 /*
- * A search gives up after finding so many chunks full that were not marked: it
- * runs with preemption disabled, and the next one need not look at them.
+ * Bounds the time with preemption disabled: a search stops after it has marked
+ * this many chunks full. The next one skips those.
  */
 #define SEARCH_MAX_FULL		8
 
@@ -30,24 +27,24 @@ static void reset_hints(struct io_buffer_pool *pool)
 {
 	int cpu;
 
-	/* A CPU may set its own at the same time: it is a hint. */
+	/* CPUs may race with this: it is only a hint. */
 	for_each_possible_cpu(cpu)
 		WRITE_ONCE(*per_cpu_ptr(pool->hint, cpu),
 			   pool->max_chunks << IO_BUFFER_HINT_SHIFT);
 }
 
 /**
- * io_buffer_pool_create - make a pool that has no memory yet
- * @domain: IOMMU domain its chunks are to be mapped into
- * @prot: IOMMU_READ, IOMMU_WRITE, IOMMU_CACHE: how they are mapped
- * @nid: memory node to prefer
+ * io_buffer_pool_create - create a pool without chunks
+ * @domain: IOMMU domain to map its chunks into
+ * @prot: IOMMU_READ, IOMMU_WRITE, IOMMU_CACHE
+ * @nid: preferred memory node
  * @slot_shift: log2 of the bytes in a slot, at least @granule_shift
  * @granule_shift: log2 of the bytes in the domain's smallest page
- * @max_chunks: how many chunks the pool may have at once
- * @gfp: how to allocate
+ * @max_chunks: the most chunks that may be online at once
+ * @gfp: allocation flags
  *
- * Context: as @gfp says.
- * Return: the pool, or NULL when memory is short.
+ * Context: depends on @gfp.
+ * Return: the pool, or NULL if out of memory.
  */
 struct io_buffer_pool *
 io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
@@ -82,10 +79,10 @@ io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
 
 /**
  * io_buffer_pool_destroy - free a pool and all its chunks
- * @pool: the pool, or NULL; no slot of it may be used by a device any more
+ * @pool: the pool, or NULL; devices must not use its slots any more
  *
- * Context: as iommu_unmap() with the domain's driver; any where there are no
- * chunks. Must not race with any other use of the pool.
+ * Context: as iommu_unmap(); any if there are no chunks. Must not race with any
+ * other use of the pool.
  */
 void io_buffer_pool_destroy(struct io_buffer_pool *pool)
 {
@@ -118,14 +115,14 @@ static void chunk_free_rcu(struct rcu_head *rcu)
 	chunk_free(container_of(rcu, struct io_buffer_chunk, rcu));
 }
 
-/* Of @nr_slots, how many to a word: enough words for all CPUs, if there can be. */
+/* log2 of the slots in a word: as many words as CPUs, if possible. */
 static unsigned int choose_word_shift(unsigned int nr_slots)
 {
 	unsigned int all = ilog2(nr_slots);
 	unsigned int cpus = order_base_2(nr_cpu_ids);
 	unsigned int shift = all > cpus ? all - cpus : 0;
 
-	/* A hint has room for so many words. */
+	/* A hint can address no more words. */
 	if (all > IO_BUFFER_HINT_SHIFT)
 		shift = max(shift, all - IO_BUFFER_HINT_SHIFT);
 	shift = clamp_t(unsigned int, shift, WORD_MIN_SHIFT,
@@ -138,7 +135,7 @@ static unsigned int nr_words(const struct io_buffer_chunk *chunk)
 	return chunk->size >> chunk->slot_shift >> chunk->word_shift;
 }
 
-/* A word none of whose slots is in use */
+/* The value of a word without slots in use */
 static unsigned long idle_word(const struct io_buffer_chunk *chunk)
 {
 	return ~GENMASK(BIT(chunk->word_shift) - 1, 0);
@@ -165,7 +162,7 @@ static struct io_buffer_chunk *chunk_alloc(struct io_buffer_pool *pool,
 	unsigned int nr_slots = size >> pool->slot_shift;
 	struct io_buffer_chunk *chunk;
 
-	/* Not kvzalloc_node(): a caller that may not sleep may not come to vmalloc(). */
+	/* Not kvzalloc_node(): vmalloc() may sleep. */
 	chunk = kzalloc_node(struct_size(chunk, slots, nr_slots), gfp,
 			     pool->nid);
 	if (!chunk)
@@ -193,17 +190,16 @@ err_free:
 }
 
 /**
- * io_buffer_chunk_create - allocate memory for a pool and map it
- * @pool: the pool it is for
- * @iova: where to map it, aligned to @size
- * @size: bytes: a power of two, at least a page, a granule and a slot
- * @gfp: how to allocate; the memory is always zeroed
+ * io_buffer_chunk_create - allocate and map a chunk
+ * @pool: the pool
+ * @iova: where to map the chunk, aligned to @size
+ * @size: in bytes: a power of two, at least a page, a granule and a slot
+ * @gfp: allocation flags
  *
- * A device may read whatever is in a slot, so the memory starts zeroed. No
- * slot is handed out before io_buffer_chunk_publish().
+ * The memory is zeroed because a device can read all of a slot.
  *
- * Context: as @gfp says.
- * Return: the chunk, or NULL when memory is short or the IOMMU refused.
+ * Context: depends on @gfp.
+ * Return: the chunk, still offline, or NULL on failure.
  */
 struct io_buffer_chunk *io_buffer_chunk_create(struct io_buffer_pool *pool,
 					       dma_addr_t iova, size_t size,
@@ -224,7 +220,7 @@ struct io_buffer_chunk *io_buffer_chunk_create(struct io_buffer_pool *pool,
 	chunk->phys = page_to_phys(page);
 	chunk->iova = iova;
 	if (!(pool->prot & IOMMU_CACHE)) {
-		/* A device that does not snoop must find the zeroes, too. */
+		/* A device that does not snoop must see the zeroes. */
 		arch_sync_dma_for_device(chunk->phys, size, DMA_TO_DEVICE);
 		arch_sync_dma_flush();
 	}
@@ -240,8 +236,8 @@ err_free:
 }
 
 /**
- * io_buffer_chunk_take_first - take a slot before anybody else can
- * @chunk: a chunk just created, not published yet
+ * io_buffer_chunk_take_first - take a slot of an offline chunk
+ * @chunk: a new chunk, not online yet
  * @buf: filled in with the slot
  */
 void io_buffer_chunk_take_first(struct io_buffer_chunk *chunk,
@@ -253,12 +249,12 @@ void io_buffer_chunk_take_first(struct io_buffer_chunk *chunk,
 }
 
 /**
- * io_buffer_chunk_publish - let the slots of a chunk be handed out
- * @chunk: a chunk just created; its pool must have room for one more
+ * io_buffer_chunk_online - make the slots of a chunk available
+ * @chunk: a new chunk; its pool must have room for it
  *
- * Context: any; serialised by the owner of the pool.
+ * Context: any; serialised by the manager.
  */
-void io_buffer_chunk_publish(struct io_buffer_chunk *chunk)
+void io_buffer_chunk_online(struct io_buffer_chunk *chunk)
 {
 	struct io_buffer_pool *pool = chunk->pool;
 	unsigned int i = 0;
@@ -266,41 +262,41 @@ void io_buffer_chunk_publish(struct io_buffer_chunk *chunk)
 	while (rcu_access_pointer(pool->chunks[i]))
 		i++;
 	chunk->index = i;
-	chunk->touched = true;
+	chunk->referenced = true;
 	rcu_assign_pointer(pool->chunks[i], chunk);
 	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks + 1);
 	if (i >= pool->end)
 		/* Pairs with io_buffer_pool_search(). */
 		smp_store_release(&pool->end, i + 1);
 	smp_mb(); /* pairs with the one in chunk_get() */
-	io_buffer_pool_unfull(pool, i);
+	io_buffer_pool_mark_nonfull(pool, i);
 }
 
-/* Let the first @nr words of a chunk that were claimed be used again. */
-static void unclaim(struct io_buffer_chunk *chunk, unsigned int nr)
+/* Free all slots of the first @nr words of a chunk. */
+static void release_words(struct io_buffer_chunk *chunk, unsigned int nr)
 {
 	if (!nr)
 		return;
 	while (nr--) {
-		/* Like putting slots back: pairs with io_buffer_word_get() */
+		/* Like freeing slots: pairs with io_buffer_word_get() */
 		smp_store_release(&chunk->words[nr].used, idle_word(chunk));
 	}
 	smp_mb(); /* pairs with the one in chunk_get() */
 	if (test_bit(chunk->index, chunk->pool->full))
-		io_buffer_pool_unfull(chunk->pool, chunk->index);
+		io_buffer_pool_mark_nonfull(chunk->pool, chunk->index);
 }
 
 /**
- * io_buffer_chunk_retire - take a chunk out of use if none of its slots is used
- * @chunk: a published chunk
+ * io_buffer_chunk_offline - take a chunk out of use if all its slots are free
+ * @chunk: a chunk that is online
  *
- * Setting all its bits takes the slots like anybody else would; nobody can find
- * a slot in it from then on. io_buffer_chunk_destroy() is to follow.
+ * Takes all slots of the chunk, so that nobody else gets one.
  *
- * Context: any; serialised by the owner of the pool.
- * Return: true, or false, having changed nothing, if a slot is in use.
+ * Context: any; serialised by the manager.
+ * Return: false, without effect, if a slot is in use; otherwise
+ * io_buffer_chunk_destroy() has to follow.
  */
-bool io_buffer_chunk_retire(struct io_buffer_chunk *chunk)
+bool io_buffer_chunk_offline(struct io_buffer_chunk *chunk)
 {
 	struct io_buffer_pool *pool = chunk->pool;
 	unsigned long idle = idle_word(chunk);
@@ -309,7 +305,7 @@ bool io_buffer_chunk_retire(struct io_buffer_chunk *chunk)
 	for (i = 0; i < nr_words(chunk); i++) {
 		if (READ_ONCE(chunk->words[i].used) != idle ||
 		    cmpxchg(&chunk->words[i].used, idle, ~0UL) != idle) {
-			unclaim(chunk, i);
+			release_words(chunk, i);
 			return false;
 		}
 	}
@@ -320,15 +316,14 @@ bool io_buffer_chunk_retire(struct io_buffer_chunk *chunk)
 }
 
 /**
- * io_buffer_chunk_destroy - unmap a chunk and free its memory
- * @chunk: a chunk no slot of which is in use by a device, and none of which can
- *	be handed out any more
+ * io_buffer_chunk_destroy - unmap and free a chunk
+ * @chunk: an offline chunk
  *
- * Where the IOMMU driver would not unmap all of it, chunk and memory are not given
- * back, because a device might still reach it; nor must the IOVA be used again.
+ * If the IOMMU driver does not unmap all of it, the chunk is leaked, because a
+ * device might still reach it. Its IOVA must not be used again either.
  *
- * Context: as iommu_unmap() with the domain's driver.
- * Return: true, or false if it is still there.
+ * Context: as iommu_unmap().
+ * Return: false if the chunk was leaked.
  */
 bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk)
 {
@@ -345,15 +340,15 @@ bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk)
 }
 
 /**
- * io_buffer_pool_age - begin a new period of watching which chunks are used
+ * io_buffer_pool_clear_referenced - start to track which chunks are used
  * @pool: the pool
  *
- * A chunk whose @touched is false when the next period begins was not used in
- * between; but for the rare race, which makes it look unused.
+ * Chunks that serve a slot from now on have @referenced set, except for a rare
+ * race, which makes a used chunk look idle.
  *
- * Context: any; serialised by the owner of the pool.
+ * Context: any; serialised by the manager.
  */
-void io_buffer_pool_age(struct io_buffer_pool *pool)
+void io_buffer_pool_clear_referenced(struct io_buffer_pool *pool)
 {
 	struct io_buffer_chunk *chunk;
 	unsigned int i, end = READ_ONCE(pool->end);
@@ -361,13 +356,13 @@ void io_buffer_pool_age(struct io_buffer_pool *pool)
 	for (i = 0; i < end; i++) {
 		chunk = io_buffer_pool_chunk(pool, i);
 		if (chunk)
-			WRITE_ONCE(chunk->touched, false);
+			WRITE_ONCE(chunk->referenced, false);
 	}
-	/* Now every CPU has to search, which touches what it finds. */
+	/* Without a hint, a CPU has to search, which sets @referenced. */
 	reset_hints(pool);
 }
 
-/* Search the words of a chunk, beginning at one that depends on the CPU. */
+/* Search the words of a chunk. CPUs start at different words. */
 static int chunk_search(struct io_buffer_chunk *chunk, unsigned int *word)
 {
 	unsigned int mask = nr_words(chunk) - 1;
@@ -393,43 +388,41 @@ static int chunk_get(struct io_buffer_pool *pool, struct io_buffer_chunk *chunk,
 		return nr;
 
 	/*
-	 * Full: say so, then look once more. Either this look sees a slot put
-	 * back meanwhile, or who puts it back sees the bit and clears it; and
-	 * likewise with a chunk that takes the place of a retired one. Without
-	 * the pairs of barriers free slots could stay hidden.
+	 * Mark the chunk full, then search again. A slot freed meanwhile is
+	 * either found here, or the CPU that freed it sees the bit and clears
+	 * it. The same holds if another chunk has taken the index.
 	 */
 	set_bit(chunk->index, pool->full);
-	smp_mb__after_atomic(); /* with those before io_buffer_pool_unfull() */
+	smp_mb__after_atomic(); /* with those before io_buffer_pool_mark_nonfull() */
 	nr = chunk_search(chunk, word);
 	if (nr >= 0 || rcu_access_pointer(pool->chunks[chunk->index]) != chunk)
-		io_buffer_pool_unfull(pool, chunk->index);
+		io_buffer_pool_mark_nonfull(pool, chunk->index);
 	return nr;
 }
 
 /**
- * io_buffer_pool_unfull - note that a chunk may have a free slot again
+ * io_buffer_pool_mark_nonfull - a chunk may have a free slot again
  * @pool: the pool
- * @index: of the chunk
+ * @index: index of the chunk
  */
-void io_buffer_pool_unfull(struct io_buffer_pool *pool, unsigned int index)
+void io_buffer_pool_mark_nonfull(struct io_buffer_pool *pool, unsigned int index)
 {
 	clear_bit(index, pool->full);
 }
 
 /**
- * io_buffer_pool_search - take a free slot from wherever there is one
+ * io_buffer_pool_search - slow path of io_buffer_pool_get()
  * @pool: the pool
  * @buf: filled in with the slot
  *
- * The slow part of io_buffer_pool_get(). The oldest chunk with a free slot
- * serves, so that load gathers in few chunks and the others can be given back.
+ * Prefers the oldest chunk, so that the others become idle and can be reclaimed.
  *
  * Context: any but NMI; preemption is disabled.
- * Return: true, or false when no slot is free or none was found soon enough.
+ * Return: false if no slot is free, or none was found soon enough.
  */
 bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf)
 {
-	/* Pairs with io_buffer_chunk_publish(). */
+	/* Pairs with io_buffer_chunk_online(). */
 	unsigned int i, end = smp_load_acquire(&pool->end);
 	unsigned int nr_full = 0;
 
@@ -448,8 +441,8 @@ bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf)
 			nr_full++;
 			continue;
 		}
-		if (!READ_ONCE(chunk->touched))
-			WRITE_ONCE(chunk->touched, true);
+		if (!READ_ONCE(chunk->referenced))
+			WRITE_ONCE(chunk->referenced, true);
 		this_cpu_write(*pool->hint, i << IO_BUFFER_HINT_SHIFT | word);
 		buf->chunk = chunk;
 		buf->nr = nr;
@@ -459,15 +452,15 @@ bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf)
 }
 
 /**
- * io_buffer_pool_get_any - take a free slot, however long it takes to find one
+ * io_buffer_pool_get_any - take a free slot, however long the search takes
  * @pool: the pool
  * @buf: filled in with the slot
  *
  * For mandatory bounces, where a miss may be an error. Each search that gives up
- * has marked some chunks as full, so there is an end.
+ * has marked some chunks full, so this ends.
  *
  * Context: any but NMI; preemption is disabled.
- * Return: true, or false when no slot is free.
+ * Return: false if no slot is free.
  */
 bool io_buffer_pool_get_any(struct io_buffer_pool *pool, struct io_buffer *buf)
 {
@@ -491,14 +484,13 @@ static unsigned int chunk_used(const struct io_buffer_chunk *chunk)
 
 /**
  * io_buffer_pool_used - count the slots in use
- * @pool: the pool, none of whose chunks is retired meanwhile
+ * @pool: the pool; the caller keeps its chunks online
  *
- * Context: any; a snapshot that other CPUs may overtake.
- * Return: the number of slots handed out.
+ * Return: the number of slots in use; a snapshot.
  */
 unsigned int io_buffer_pool_used(struct io_buffer_pool *pool)
 {
-	/* Pairs with io_buffer_chunk_publish(). */
+	/* Pairs with io_buffer_chunk_online(). */
 	unsigned int i, end = smp_load_acquire(&pool->end);
 	unsigned int used = 0;
 
@@ -509,4 +501,46 @@ unsigned int io_buffer_pool_used(struct io_buffer_pool *pool)
 			used += chunk_used(chunk);
 	}
 	return used;
+}
+
+/* Take this slot of an online chunk if it is free. */
+static bool io_buffer_take(const struct io_buffer *buf)
+{
+	const struct io_buffer_chunk *chunk = buf->chunk;
+
+	return !test_and_set_bit_lock(buf->nr & (BIT(chunk->word_shift) - 1),
+				      &chunk->words[buf->nr >> chunk->word_shift].used);
+}
+
+/**
+ * io_buffer_pool_wipe - clear all free slots
+ * @pool: the pool; the caller keeps its chunks online
+ *
+ * Takes each for a moment. What happens to the slots in use is up to their users.
+ *
+ * Context: any but NMI.
+ */
+void io_buffer_pool_wipe(struct io_buffer_pool *pool)
+{
+	/* Pairs with io_buffer_chunk_online(). */
+	unsigned int i, end = smp_load_acquire(&pool->end);
+	size_t size = 1UL << pool->slot_shift;
+	struct io_buffer buf;
+
+	for (i = 0; i < end; i++) {
+		buf.chunk = io_buffer_pool_chunk(pool, i);
+		if (!buf.chunk)
+			continue;
+		for (buf.nr = 0; io_buffer_offset(&buf) < buf.chunk->size; buf.nr++) {
+			if (!io_buffer_take(&buf))
+				continue;
+			memset(io_buffer_vaddr(&buf), 0, size);
+			if (!(pool->prot & IOMMU_CACHE))
+				arch_sync_dma_for_device(io_buffer_phys(&buf),
+							 size, DMA_TO_DEVICE);
+			io_buffer_pool_put(&buf);
+		}
+		if (!(pool->prot & IOMMU_CACHE))
+			arch_sync_dma_flush();
+	}
 }

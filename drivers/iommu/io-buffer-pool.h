@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Pools of I/O buffers that stay mapped in an IOMMU domain.
+ * Pools of buffers that are mapped into an IOMMU domain in advance.
  */
 #ifndef __IO_BUFFER_POOL_H
 #define __IO_BUFFER_POOL_H
@@ -22,43 +22,37 @@ struct iommu_domain;
  *
  * granule: the smallest page of the IOMMU domain, at most PAGE_SIZE.
  *
- * slot: 2^slot_shift bytes of memory at a fixed I/O virtual address (IOVA).
- * A slot is handed out whole. It is aligned to its size in both address
- * spaces, so it cannot cross a DMA segment boundary larger than itself.
+ * slot: 2^slot_shift bytes at a fixed I/O virtual address (IOVA), handed out as a
+ * whole. A slot is aligned to its size in both address spaces, so it cannot cross
+ * a DMA segment boundary larger than itself.
  *
- * chunk: physically contiguous memory holding a power of two of slots, mapped
- * into the domain by one iommu_map() and unmapped by one iommu_unmap().
+ * chunk: physically contiguous memory with a power of two of slots, mapped by one
+ * iommu_map() and unmapped by one iommu_unmap().
  *
- * pool: chunks of slots of one size with one permission. A slot never moves,
- * so it is found again from its address by arithmetic alone.
+ * pool: chunks with slots of one size and one permission.
  *
- * word: up to BITS_PER_LONG slots of a chunk and a bit for each: set while the
- * slot is handed out. A word has a cache line of its own, and so few slots that
- * there are words for all CPUs as soon as there are slots for all CPUs.
+ * word: up to BITS_PER_LONG slots of a chunk with a bit each, which is set while
+ * the slot is in use. Each word has a cache line of its own and holds few slots, so
+ * that CPUs need not share words.
  *
- * Each CPU remembers the word that served it last (its hint), and takes from
- * there as long as there is something: in steady state no CPU writes a cache
- * line that another CPU uses. Nothing else is kept per CPU, so there is nothing
- * to drain: a chunk all of whose bits one manages to set is out of use.
+ * Each CPU remembers the word that served it last (its hint). In the steady state
+ * no CPU writes a cache line that another CPU uses. CPUs cache nothing else, so
+ * reclaim has nothing to drain: a chunk is out of use once all its bits are set.
  *
- * Handing out a slot takes no lock, allocates nothing and does not call the
- * IOMMU, so it may be done in any context but NMI. Adding and retiring chunks
- * is serialised by the owner of the pool, who keeps it until nobody can use any
- * of its slots. A retired chunk is freed after an RCU grace period:
- * io_buffer_pool_get() runs with preemption disabled, io_buffer_pool_put() does
- * not touch the chunk once the slot is free.
+ * Getting a slot takes no lock, allocates nothing and does not call the IOMMU. The
+ * manager serialises adding and removing chunks. An offline chunk is freed after an
+ * RCU grace period: io_buffer_pool_get() runs with preemption disabled, and
+ * io_buffer_pool_put() does not touch the chunk after it has freed the slot.
  */
 
-/* In &io_buffer_slot.orig: what stands behind the slot differs by granule. */
+/* &io_buffer_slot.orig of a slot with several buffers: see &io_buffer_granule */
 #define IO_BUFFER_LIST		(~(phys_addr_t)0)
 
 /**
- * struct io_buffer_granule - what one granule of a slot for a list stands for
- * @phys: physical address of the granule behind it
- * @start: offset in the granule of the first byte that was mapped
- * @len: number of bytes that were mapped; 0: none
- *
- * What lies around the mapped bytes is somebody else's memory.
+ * struct io_buffer_granule - the buffer behind one granule of a slot
+ * @phys: physical address of the granule that has the buffer
+ * @start: offset of the buffer in the granule
+ * @len: length of the buffer in bytes; 0: none
  */
 struct io_buffer_granule {
 	phys_addr_t phys;
@@ -113,14 +107,13 @@ struct io_buffer_guard {
 #endif
 
 /**
- * struct io_buffer_slot - what a slot stands for while it is in use
- * @orig: physical address of the first byte, or %IO_BUFFER_LIST
- * @start: offset in the slot of the first byte, in bytes
- * @len: number of bytes from @start on; 0 while the slot is free
+ * struct io_buffer_slot - the mapping that a slot is used for
+ * @orig: physical address of the buffer, or %IO_BUFFER_LIST
+ * @start: offset of the mapping in the slot, in bytes
+ * @len: length of the mapping in bytes; 0 while the slot is free
  * @life: for io-bounce-check.c
  *
- * Written by whoever was handed the slot. The pool stores it because it is
- * found by the same arithmetic as the slot, but never reads it.
+ * Belongs to the user of the slot; the pool never reads it.
  */
 struct io_buffer_slot {
 	phys_addr_t orig;
@@ -132,8 +125,8 @@ struct io_buffer_slot {
 };
 
 /**
- * struct io_buffer_word - which of some slots are in use
- * @used: a bit for each slot; those that stand for no slot are always set
+ * struct io_buffer_word - bitmap of the slots in use
+ * @used: a bit for each slot; bits without a slot are always set
  */
 struct io_buffer_word {
 	unsigned long used;
@@ -147,19 +140,19 @@ struct io_buffer_word {
  * @iova: address at which the device sees it
  * @size: bytes, a power of two
  * @words: which slots are in use
- * @granules: for slots marked %IO_BUFFER_LIST, what each granule stands for;
- *	NULL where a slot is one granule, whose one entry is its @orig
+ * @granules: for slots marked %IO_BUFFER_LIST, the buffer behind each granule;
+ *	NULL if a slot is one granule
  * @guards: for io-bounce-check.c: one for each granule, or NULL
  * @index: its place in &io_buffer_pool.chunks
  * @slot_shift: log2 of the bytes in a slot, as in @pool
  * @granule_shift: log2 of the bytes in a granule, as in @pool
  * @word_shift: log2 of the slots in a word
  * @word_mask: number of the last word; there is a power of two of them
- * @touched: became some CPU's hint since io_buffer_pool_age()
+ * @referenced: became the hint of a CPU since io_buffer_pool_clear_referenced()
  * @rcu: frees it
  * @slots: what each slot stands for
  *
- * All but @touched, the slots' contents and @words is constant once published.
+ * All but @referenced, @words and the contents of @slots is constant while online.
  */
 struct io_buffer_chunk {
 	struct io_buffer_pool *pool;
@@ -177,33 +170,31 @@ struct io_buffer_chunk {
 	u8 granule_shift;
 	u8 word_shift;
 	u8 word_mask;
-	bool touched;
+	bool referenced;
 	struct rcu_head rcu;
 	struct io_buffer_slot slots[] ____cacheline_aligned_in_smp;
 };
 
 /*
- * A hint: the index of a chunk and, in the lower bits, of one of its words. That
- * is enough for 512 slots of 4 KiB in 2 MiB, four to a word.
+ * A hint is the index of a chunk and, in the lower bits, of one of its words: enough
+ * for 512 slots of 4 KiB in 2 MiB, four to a word.
  */
 #define IO_BUFFER_HINT_SHIFT	8
 
 /**
  * struct io_buffer_pool - slots of one size with one permission
- * @hint: where each CPU found a slot last
+ * @hint: for each CPU, where it found a slot last
  * @domain: where the slots are mapped
- * @prot: IOMMU_READ and friends: how they are mapped
- * @nid: memory node the chunks should come from
+ * @prot: IOMMU_READ etc.
+ * @nid: preferred memory node
  * @slot_shift: log2 of the bytes in a slot
  * @granule_shift: log2 of the bytes in a granule of @domain
  * @max_chunks: entries in @chunks less one
- * @nr_chunks: chunks it has
- * @reserve: its owner keeps a chunk of it, idle or not
- * @end: no chunk has this index or a higher one
- * @full: one bit a chunk, set while a search of it found no free slot, so that
- *	the next search need not look
- * @chunks: the chunks, with NULL in between; NULL at @max_chunks, where the
- *	hints of CPUs point that have none
+ * @nr_chunks: chunks online
+ * @reserve: the manager keeps one chunk, idle or not
+ * @end: all chunks have a lower index
+ * @full: a bit for each chunk, set after a search found no free slot in it
+ * @chunks: the chunks, with gaps; always NULL at @max_chunks, the initial hint
  */
 struct io_buffer_pool {
 	u32 __percpu *hint;
@@ -221,9 +212,9 @@ struct io_buffer_pool {
 };
 
 /**
- * struct io_buffer - a slot that was handed out
- * @chunk: where it lies
- * @nr: which slot of the chunk
+ * struct io_buffer - a slot in use
+ * @chunk: its chunk
+ * @nr: its number in the chunk
  */
 struct io_buffer {
 	struct io_buffer_chunk *chunk;
@@ -235,7 +226,7 @@ static inline size_t io_buffer_offset(const struct io_buffer *buf)
 	return (size_t)buf->nr << buf->chunk->slot_shift;
 }
 
-/* A chunk of the pool or NULL, for those who keep it from being retired */
+/* A chunk of the pool, or NULL. The caller must keep it online. */
 static inline struct io_buffer_chunk *
 io_buffer_pool_chunk(const struct io_buffer_pool *pool, unsigned int index)
 {
@@ -272,7 +263,7 @@ io_buffer_granules_shift(const struct io_buffer_chunk *chunk)
 	return chunk->slot_shift - chunk->granule_shift;
 }
 
-/* The entries of the slot's granules; NULL where a slot is one granule. */
+/* The granules of a slot; NULL if it is one granule. */
 static inline struct io_buffer_granule *
 io_buffer_granules(const struct io_buffer *buf)
 {
@@ -303,23 +294,24 @@ io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
 		      unsigned int slot_shift, unsigned int granule_shift,
 		      unsigned int max_chunks, gfp_t gfp);
 void io_buffer_pool_destroy(struct io_buffer_pool *pool);
-void io_buffer_pool_age(struct io_buffer_pool *pool);
+void io_buffer_pool_clear_referenced(struct io_buffer_pool *pool);
 
 struct io_buffer_chunk *io_buffer_chunk_create(struct io_buffer_pool *pool,
 					       dma_addr_t iova, size_t size,
 					       gfp_t gfp);
 void io_buffer_chunk_take_first(struct io_buffer_chunk *chunk,
 				struct io_buffer *buf);
-void io_buffer_chunk_publish(struct io_buffer_chunk *chunk);
-bool io_buffer_chunk_retire(struct io_buffer_chunk *chunk);
+void io_buffer_chunk_online(struct io_buffer_chunk *chunk);
+bool io_buffer_chunk_offline(struct io_buffer_chunk *chunk);
 bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk);
 
 bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf);
 bool io_buffer_pool_get_any(struct io_buffer_pool *pool, struct io_buffer *buf);
-void io_buffer_pool_unfull(struct io_buffer_pool *pool, unsigned int index);
+void io_buffer_pool_mark_nonfull(struct io_buffer_pool *pool, unsigned int index);
 unsigned int io_buffer_pool_used(struct io_buffer_pool *pool);
+void io_buffer_pool_wipe(struct io_buffer_pool *pool);
 
-/* Take a free slot of a word; its number in the chunk, or -1 if there is none. */
+/* Take a free slot of a word. Returns its number in the chunk, or -1. */
 static __always_inline int io_buffer_word_get(struct io_buffer_chunk *chunk,
 					      unsigned int word)
 {
@@ -338,12 +330,11 @@ static __always_inline int io_buffer_word_get(struct io_buffer_chunk *chunk,
 
 /**
  * io_buffer_pool_get - take a free slot
- * @pool: the pool; preemption is disabled since it was looked up
+ * @pool: the pool; the caller has preemption disabled
  * @buf: filled in with the slot
  *
  * Context: any but NMI.
- * Return: true, or false when no slot is free, or none was found soon enough;
- * in the steady state that costs a few nanoseconds.
+ * Return: false if no slot is free, or none was found soon enough.
  */
 static __always_inline bool io_buffer_pool_get(struct io_buffer_pool *pool,
 					       struct io_buffer *buf)
@@ -354,7 +345,7 @@ static __always_inline bool io_buffer_pool_get(struct io_buffer_pool *pool,
 	chunk = rcu_dereference_sched(pool->chunks[hint >>
 						   IO_BUFFER_HINT_SHIFT]);
 	if (likely(chunk)) {
-		/* It may be another chunk than the hint was given for. */
+		/* The chunk may have replaced the one of the hint. */
 		int nr = io_buffer_word_get(chunk, hint & chunk->word_mask);
 
 		if (likely(nr >= 0)) {
@@ -367,8 +358,8 @@ static __always_inline bool io_buffer_pool_get(struct io_buffer_pool *pool,
 }
 
 /**
- * io_buffer_pool_put - give a slot back
- * @buf: the slot; neither the device nor the caller may touch it any more
+ * io_buffer_pool_put - free a slot
+ * @buf: the slot, which neither the device nor the caller uses any more
  *
  * Context: any but NMI.
  */
@@ -379,16 +370,14 @@ static __always_inline void io_buffer_pool_put(const struct io_buffer *buf)
 	unsigned int index = chunk->index;
 
 	/*
-	 * Once the bit is clear the chunk may go.
-	 *
-	 * What the last owner read and wrote in the slot comes before the next
-	 * owner's use of it; pairs with test_and_set_bit_lock().
+	 * The chunk may be freed once the bit is clear. Orders accesses to the
+	 * slot before those of its next user; pairs with test_and_set_bit_lock().
 	 */
 	clear_bit_unlock(buf->nr & (BIT(chunk->word_shift) - 1),
 			 &chunk->words[buf->nr >> chunk->word_shift].used);
 	smp_mb__after_atomic(); /* pairs with the one in chunk_get() */
 	if (unlikely(test_bit(index, pool->full)))
-		io_buffer_pool_unfull(pool, index);
+		io_buffer_pool_mark_nonfull(pool, index);
 }
 
 #endif /* __IO_BUFFER_POOL_H */

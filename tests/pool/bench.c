@@ -60,7 +60,7 @@ static void pool_init(void)
 					      NR_SLOTS << 12, GFP_KERNEL) : NULL;
 	if (!chunk)
 		stub_fail("no pool");
-	io_buffer_chunk_publish(chunk);
+	io_buffer_chunk_online(chunk);
 }
 
 static bool pool_get(union slot *slot)

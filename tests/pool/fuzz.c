@@ -28,7 +28,7 @@ struct model_chunk {
 	struct io_buffer_chunk *chunk;
 	unsigned int nr_slots;
 	unsigned int nr_held;
-	bool touched;
+	bool referenced;
 	bool held[MAX_SLOTS];
 };
 
@@ -57,7 +57,7 @@ static struct model {
 	unsigned int depth;
 	unsigned int cpus[MAX_DEPTH];
 	bool owner_busy;
-	/* How often that happened, and if it did since io_buffer_pool_age() */
+	/* How often that happened, and if it did since io_buffer_pool_clear_referenced() */
 	unsigned int interrupts;
 	bool raced;
 } m;
@@ -166,7 +166,7 @@ static bool do_get(void)
 
 	c->held[buf.nr] = true;
 	c->nr_held++;
-	c->touched = true;
+	c->referenced = true;
 	h = &m.held[m.nr_held++];
 	*h = (struct held) { buf, c, ++m.marks };
 	mark(h);
@@ -233,7 +233,7 @@ static void do_add(unsigned int arg)
 	memset(&m.chunks[i], 0, sizeof(m.chunks[i]));
 	m.chunks[i].chunk = chunk;
 	m.chunks[i].nr_slots = size >> m.slot_shift;
-	m.chunks[i].touched = true;
+	m.chunks[i].referenced = true;
 	/* For somebody who cannot do without a slot */
 	if (arg & 4) {
 		h = &m.held[m.nr_held++];
@@ -244,7 +244,7 @@ static void do_add(unsigned int arg)
 		m.chunks[i].nr_held++;
 		mark(h);
 	}
-	io_buffer_chunk_publish(chunk);
+	io_buffer_chunk_online(chunk);
 	trace("added as chunk %u", chunk->index);
 }
 
@@ -256,7 +256,7 @@ static void do_retire(unsigned int i)
 	if (!c->chunk)
 		return;
 	trace("retire chunk %u", c->chunk->index);
-	if (!io_buffer_chunk_retire(c->chunk)) {
+	if (!io_buffer_chunk_offline(c->chunk)) {
 		trace("it is in use");
 		if (!m.depth && m.interrupts == interrupts)
 			stub_check(c->nr_held);
@@ -273,11 +273,27 @@ static void do_age(void)
 	unsigned int i, interrupts = m.interrupts;
 
 	trace("age");
-	io_buffer_pool_age(m.pool);
+	io_buffer_pool_clear_referenced(m.pool);
 	for (i = 0; i < MAX_CHUNKS; i++)
-		m.chunks[i].touched = false;
+		m.chunks[i].referenced = false;
 	if (!m.depth && m.interrupts == interrupts)
 		m.raced = false;
+}
+
+static void do_wipe(void)
+{
+	unsigned int interrupts = m.interrupts, nr;
+	struct model_chunk *c;
+
+	trace("wipe");
+	io_buffer_pool_wipe(m.pool);
+	if (m.depth || m.interrupts != interrupts)
+		return;
+	for (c = m.chunks; c < m.chunks + MAX_CHUNKS; c++)
+		for (nr = 0; c->chunk && nr < c->nr_slots; nr++)
+			stub_check(c->held[nr] ||
+				   !memcmp(c->chunk->vaddr + ((size_t)nr << m.slot_shift),
+					   zeroes, (size_t)1 << m.slot_shift));
 }
 
 static void new_pool(void)
@@ -312,6 +328,8 @@ static void do_owner(unsigned int op, unsigned int arg)
 	case 6:
 		if (arg & 1)
 			do_age();
+		else if (arg & 2)
+			do_wipe();
 		else
 			do_retire_all();
 		break;
@@ -396,7 +414,7 @@ static void compare(void)
 			continue;
 		nr_chunks++;
 		if (!m.raced)
-			stub_check(c->chunk->touched == c->touched);
+			stub_check(c->chunk->referenced == c->referenced);
 	}
 	stub_check(m.pool->nr_chunks == nr_chunks);
 	stub_check(stub_mapped == nr_chunks);

@@ -2,8 +2,8 @@
 /*
  * usage: stress SECONDS
  *
- * Threads take, pass on and give back slots while the owner of the pool adds
- * and retires chunks, now and then all of them. What is in a slot and
+ * Threads take, pass on and give back slots while the owner of the pool adds and
+ * frees chunks, now and then all of them, and wipes what is free. What is in a slot and
  * what the pool stores for it is written with plain accesses: where a slot
  * changes hands without order, ThreadSanitizer reports them. After each round,
  * when all has been given back, every slot must be there, once.
@@ -241,13 +241,13 @@ static void add_chunk(unsigned int i)
 				       GFP_KERNEL);
 	stub_check(chunk);
 	owner.chunks[i] = chunk;
-	io_buffer_chunk_publish(chunk);
+	io_buffer_chunk_online(chunk);
 	owner.added++;
 }
 
 static void retire_chunk(unsigned int i)
 {
-	if (!io_buffer_chunk_retire(owner.chunks[i])) {
+	if (!io_buffer_chunk_offline(owner.chunks[i])) {
 		owner.refused++;
 		return;
 	}
@@ -272,10 +272,13 @@ static void own(void)
 
 	switch (random_below(16)) {
 	case 0:
-		io_buffer_pool_age(owner.pool);
+		io_buffer_pool_clear_referenced(owner.pool);
 		break;
 	case 1:
 		used();
+		break;
+	case 3:
+		io_buffer_pool_wipe(owner.pool);
 		break;
 	case 2:
 		for (i = 0; i < MAX_CHUNKS; i++)

@@ -17,7 +17,7 @@
 #include <linux/workqueue.h>
 
 #include "../io-bounce-internal.h"
-#include "fake-domain.h"
+#include "mock-domain.h"
 
 #define OLD	0x11
 #define NEW	0x22
@@ -33,7 +33,7 @@
  * @reports: how many reports there were before
  */
 struct check_test {
-	struct fake_domain *fake;
+	struct mock_domain *fake;
 	struct io_bounce *bounce;
 	struct device *dev;
 	u64 mask;
@@ -63,18 +63,18 @@ static void unmap_skip(struct check_test *t, dma_addr_t addr, size_t size,
 static void for_cpu(struct check_test *t, dma_addr_t addr, size_t size,
 		    enum dma_data_direction dir)
 {
-	__io_bounce_sync_for_cpu(t->bounce, t->dev, addr, size, dir);
+	__io_bounce_sync(t->bounce, t->dev, addr, size, dir, true);
 }
 
 static void for_device(struct check_test *t, dma_addr_t addr, size_t size,
 		       enum dma_data_direction dir)
 {
-	__io_bounce_sync_for_device(t->bounce, t->dev, addr, size, dir);
+	__io_bounce_sync(t->bounce, t->dev, addr, size, dir, false);
 }
 
 static u8 *device(struct check_test *t, dma_addr_t addr)
 {
-	return fake_domain_vaddr(t->fake, addr);
+	return mock_domain_vaddr(t->fake, addr);
 }
 
 /* How many reports there were since this was asked last */
@@ -135,7 +135,7 @@ static int check_test_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, t);
 	test->priv = t;
-	t->fake = fake_domain_create(test);
+	t->fake = mock_domain_create(test);
 	t->bounce = kunit_kzalloc(test, sizeof(*t->bounce), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, t->bounce);
 	t->dev = kunit_device_register(test, "check");
@@ -146,7 +146,7 @@ static int check_test_init(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, t->p);
 	io_bounce_setup(t->bounce, dev_is_dma_coherent(t->dev),
 			&t->fake->domain, &t->fake->iovad, SZ_16M);
-	io_bounce_follow(t->bounce, BOUNCE_FORCE, 0);
+	io_bounce_set_mode(t->bounce, BOUNCE_FORCE, 0);
 	t->bounce->check = true;
 	warm(t);
 	memset(t->p, OLD, 4 * PAGE_SIZE);
@@ -161,7 +161,7 @@ static void check_test_exit(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, io_buffer_manager_used(&t->bounce->mgr), 0);
 	io_bounce_teardown(t->bounce);
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
-	fake_domain_destroy(t->fake);
+	mock_domain_destroy(t->fake);
 	free_pages((unsigned long)t->p, 2);
 }
 
@@ -343,7 +343,7 @@ static void check_lives_long(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, io_bounce_check_scan(t->bounce), 0);
 
 	/* As if it had been there for longer than anybody waits. */
-	KUNIT_ASSERT_TRUE(test, io_bounce_find(t->bounce, t->dev, addr, &buf));
+	KUNIT_ASSERT_TRUE(test, io_bounce_lookup(t->bounce, t->dev, addr, &buf));
 	/* Perhaps cut short */
 	KUNIT_EXPECT_TRUE(test, strstarts(dev_name(t->dev),
 					  io_buffer_slot(&buf)->life.dev));
@@ -363,37 +363,18 @@ static void check_lives_long(struct kunit *test)
 static dma_addr_t map_entries(struct check_test *t, struct scatterlist *sg,
 			      enum dma_data_direction dir)
 {
-	static const u16 at[] = { 17, 2 * SZ_4K + 1500 }, len[] = { 100, 3000 };
-	size_t total = 0;
-	dma_addr_t addr;
-	int i;
-
-	/* Laid out as iommu_dma_map_sg() does */
 	sg_init_table(sg, 2);
-	for (i = 0; i < 2; i++) {
-		unsigned int offset = at[i] & (SZ_4K - 1);
-
-		sg_set_buf(&sg[i], t->p + at[i] - offset,
-			   ALIGN(len[i] + offset, SZ_4K));
-		sg_dma_address(&sg[i]) = offset;
-		sg_dma_len(&sg[i]) = len[i];
-		total += sg[i].length;
-	}
-	addr = __io_bounce_map_sg(t->bounce, t->dev, sg, 2, total, dir, 0,
-				  false);
-	if (addr == DMA_MAPPING_ERROR)
-		return addr;
-	/* As __finalise_sg() leaves it */
-	sg_dma_address(&sg[0]) = addr + 17;
-	sg_dma_address(&sg[1]) = addr + SZ_4K + 1500;
-	return addr;
+	sg_set_buf(&sg[0], t->p + 17, 100);
+	sg_set_buf(&sg[1], t->p + 2 * SZ_4K + 1500, 3000);
+	if (!__io_bounce_map_sg(t->bounce, t->dev, sg, 2, dir, 0))
+		return DMA_MAPPING_ERROR;
+	return sg_dma_address(&sg[0]) - 17;
 }
 
 static void unmap_entries(struct check_test *t, struct scatterlist *sg,
 			  enum dma_data_direction dir)
 {
-	__io_bounce_sync_sg(t->bounce, t->dev, sg, 2, dir, true);
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, dir, 0);
 }
 
 static void check_list(struct kunit *test)
@@ -414,7 +395,8 @@ static void check_list(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, all(t->p + 2 * SZ_4K + 1550, OLD, 3500));
 	memset(t->p, OLD, 4 * PAGE_SIZE);
 	map_entries(t, sg, DMA_BIDIRECTIONAL);
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_BIDIRECTIONAL,
+			     DMA_ATTR_SKIP_CPU_SYNC);
 	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 
@@ -436,27 +418,27 @@ static int link_state(struct check_test *t, struct dma_iova_state *state,
 {
 	phys_addr_t phys = virt_to_phys(t->p);
 
-	*state = (struct dma_iova_state) { .addr = SZ_1M, .__size = 3 * SZ_4K };
-	if (io_bounce_iova_move(t->bounce, t->dev, state, phys + SZ_4K, 0,
-				SZ_4K, dir, 0) != SZ_1M)
+	*state = (struct dma_iova_state) {};
+	if (!__io_bounce_iova_alloc(t->bounce, t->dev, state, phys + SZ_4K,
+				    3 * SZ_4K, 3, dir, 0))
 		return -EBUSY;
 	/* The second page first, then what comes after it and before it */
-	return __io_bounce_iova_link(t->bounce, t->dev, state, phys + SZ_4K, 0,
-				     SZ_4K, dir, 0) ?:
-	       __io_bounce_iova_link(t->bounce, t->dev, state,
-				     phys + 2 * SZ_4K, SZ_4K, SZ_4K, dir, 0) ?:
-	       __io_bounce_iova_link(t->bounce, t->dev, state, phys, 2 * SZ_4K,
-				     1000, dir, 0);
+	return io_bounce_iova_link(t->bounce, t->dev, state, phys + SZ_4K, 0,
+				   SZ_4K, dir, 0) ?:
+	       io_bounce_iova_link(t->bounce, t->dev, state,
+				   phys + 2 * SZ_4K, SZ_4K, SZ_4K, dir, 0) ?:
+	       io_bounce_iova_link(t->bounce, t->dev, state, phys, 2 * SZ_4K,
+				   1000, dir, 0);
 }
 
 static void unlink_state(struct check_test *t, struct dma_iova_state *state,
 			 enum dma_data_direction dir, unsigned long attrs)
 {
-	__io_bounce_iova_unlink(t->bounce, t->dev, state->addr, SZ_4K, dir,
-				attrs);
-	__io_bounce_iova_unlink(t->bounce, t->dev, state->addr + SZ_4K,
-				SZ_4K + 1000, dir, attrs);
-	__io_bounce_iova_free(t->bounce, t->dev, state->addr);
+	io_bounce_iova_unlink(t->bounce, t->dev, state, 0, SZ_4K, dir,
+			      attrs);
+	io_bounce_iova_unlink(t->bounce, t->dev, state, SZ_4K,
+			      SZ_4K + 1000, dir, attrs);
+	io_bounce_iova_free(t->bounce, t->dev, state->addr);
 }
 
 static void check_iova(struct kunit *test)
@@ -481,7 +463,7 @@ static void check_iova(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
 	/* Given up half way: never unlinked */
 	KUNIT_ASSERT_EQ(test, link_state(t, &state, dir), 0);
-	__io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	io_bounce_iova_free(t->bounce, t->dev, state.addr);
 	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 

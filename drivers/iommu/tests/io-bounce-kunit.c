@@ -7,13 +7,14 @@
 #include <kunit/test.h>
 #include <linux/dma-map-ops.h>
 #include <linux/io.h>
+#include <linux/pm_runtime.h>
 #include <linux/scatterlist.h>
 #include <linux/sizes.h>
 #include <linux/string.h>
 #include <linux/workqueue.h>
 
 #include "../io-bounce-internal.h"
-#include "fake-domain.h"
+#include "mock-domain.h"
 
 #define GUARD	0xee
 #define STALE	0x5a
@@ -28,7 +29,7 @@
  * @pages: four pages, filled with GUARD
  */
 struct bounce_test {
-	struct fake_domain *fake;
+	struct mock_domain *fake;
 	struct io_bounce *bounce;
 	struct device *dev;
 	u64 mask;
@@ -41,7 +42,7 @@ static int bounce_test_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, t);
 	test->priv = t;
-	t->fake = fake_domain_create(test);
+	t->fake = mock_domain_create(test);
 	t->bounce = kunit_kzalloc(test, sizeof(*t->bounce), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, t->bounce);
 	t->dev = kunit_device_register(test, "bounce");
@@ -53,7 +54,7 @@ static int bounce_test_init(struct kunit *test)
 	io_bounce_setup(t->bounce, dev_is_dma_coherent(t->dev),
 			&t->fake->domain, &t->fake->iovad, SZ_16M);
 	/* Whatever the parameters say; the other suite lets it move. */
-	io_bounce_follow(t->bounce, BOUNCE_ON, LIMIT);
+	io_bounce_set_mode(t->bounce, BOUNCE_ON, LIMIT);
 	t->pages = (u8 *)__get_free_pages(GFP_KERNEL, 2);
 	KUNIT_ASSERT_NOT_NULL(test, t->pages);
 	memset(t->pages, GUARD, 4 * PAGE_SIZE);
@@ -67,7 +68,7 @@ static void bounce_test_exit(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, io_buffer_manager_used(&t->bounce->mgr), 0);
 	io_bounce_teardown(t->bounce);
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
-	fake_domain_destroy(t->fake);
+	mock_domain_destroy(t->fake);
 	free_pages((unsigned long)t->pages, 2);
 }
 
@@ -90,9 +91,21 @@ static dma_addr_t map(struct bounce_test *t, void *p, size_t size,
 	return __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0);
 }
 
+static void sync_for_cpu(struct bounce_test *t, dma_addr_t addr, size_t size,
+			 enum dma_data_direction dir)
+{
+	__io_bounce_sync(t->bounce, t->dev, addr, size, dir, true);
+}
+
+static void sync_for_device(struct bounce_test *t, dma_addr_t addr, size_t size,
+			    enum dma_data_direction dir)
+{
+	__io_bounce_sync(t->bounce, t->dev, addr, size, dir, false);
+}
+
 static u8 *seen_by_device(struct bounce_test *t, dma_addr_t addr)
 {
-	return fake_domain_vaddr(t->fake, addr);
+	return mock_domain_vaddr(t->fake, addr);
 }
 
 static void bounce_first_map_misses(struct kunit *test)
@@ -104,7 +117,7 @@ static void bounce_first_map_misses(struct kunit *test)
 			       100, DMA_TO_DEVICE, 0);
 	KUNIT_EXPECT_EQ(test, addr, DMA_MAPPING_ERROR);
 	settle(t);
-	KUNIT_EXPECT_EQ(test, atomic_read(&t->bounce->early[IO_BOUNCE_MISS_COLD]),
+	KUNIT_EXPECT_EQ(test, atomic_read(&t->bounce->early[IO_BOUNCE_MISS_EMPTY]),
 			1);
 	KUNIT_EXPECT_TRUE(test, dev_dma_skip_sync(t->dev));
 }
@@ -119,7 +132,7 @@ static void bounce_to_device(struct kunit *test)
 	addr = map(t, p, 100, DMA_TO_DEVICE);
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_EQ(test, addr & (SZ_4K - 1), offset_in_page(p));
-	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, addr), IOMMU_READ);
+	KUNIT_EXPECT_EQ(test, mock_domain_prot(t->fake, addr), IOMMU_READ);
 	KUNIT_EXPECT_MEMEQ(test, seen_by_device(t, addr), p, 100);
 	/* Not a byte of what lies next to it, though in the same granule. */
 	KUNIT_EXPECT_EQ(test, seen_by_device(t, addr)[-1], 0);
@@ -147,7 +160,7 @@ static void bounce_from_device_short_write(struct kunit *test)
 
 	memset(p, 7, 2000);
 	addr = map(t, p, 2000, DMA_FROM_DEVICE);
-	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, addr), IOMMU_WRITE);
+	KUNIT_EXPECT_EQ(test, mock_domain_prot(t->fake, addr), IOMMU_WRITE);
 	memset(seen_by_device(t, addr), 8, 500);
 	__io_bounce_unmap(t->bounce, t->dev, addr, 2000, DMA_FROM_DEVICE, 0);
 	KUNIT_EXPECT_NULL(test, memchr_inv(p, 8, 500));
@@ -164,20 +177,20 @@ static void bounce_bidirectional_syncs(struct kunit *test)
 
 	addr = map(t, p, 3 * SZ_4K, DMA_BIDIRECTIONAL);
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
-	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, addr),
+	KUNIT_EXPECT_EQ(test, mock_domain_prot(t->fake, addr),
 			IOMMU_READ | IOMMU_WRITE);
 	dev = seen_by_device(t, addr);
 
 	memset(p, 1, 3 * SZ_4K);
-	__io_bounce_sync_for_device(t->bounce, t->dev, addr + 4000, 200,
-				    DMA_BIDIRECTIONAL);
+	sync_for_device(t, addr + 4000, 200,
+			DMA_BIDIRECTIONAL);
 	KUNIT_EXPECT_EQ(test, dev[3999], GUARD);
 	KUNIT_EXPECT_NULL(test, memchr_inv(dev + 4000, 1, 200));
 	KUNIT_EXPECT_EQ(test, dev[4200], GUARD);
 
 	memset(dev, 2, 3 * SZ_4K);
-	__io_bounce_sync_for_cpu(t->bounce, t->dev, addr + 5000, 10,
-				 DMA_BIDIRECTIONAL);
+	sync_for_cpu(t, addr + 5000, 10,
+		     DMA_BIDIRECTIONAL);
 	KUNIT_EXPECT_EQ(test, p[4999], 1);
 	KUNIT_EXPECT_NULL(test, memchr_inv(p + 5000, 2, 10));
 	KUNIT_EXPECT_EQ(test, p[5010], 1);
@@ -194,8 +207,8 @@ static void bounce_sync_for_device_keeps_what_the_device_wrote(struct kunit *tes
 
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 	memset(seen_by_device(t, addr), 3, 100);
-	__io_bounce_sync_for_device(t->bounce, t->dev, addr, 100,
-				    DMA_FROM_DEVICE);
+	sync_for_device(t, addr, 100,
+			DMA_FROM_DEVICE);
 	KUNIT_EXPECT_EQ(test, *seen_by_device(t, addr), 3);
 	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_FROM_DEVICE, 0);
 	KUNIT_EXPECT_EQ(test, t->pages[0], 3);
@@ -221,19 +234,19 @@ static void destroy_domain(void *data)
 	struct bounce_test *t = data;
 
 	io_bounce_teardown(t->bounce);
-	fake_domain_destroy(t->fake);
+	mock_domain_destroy(t->fake);
 }
 
 /* One more domain, with bounce buffers of its own; gone when the test is over. */
 static void create_domain(struct kunit *test, struct bounce_test *t)
 {
 	*t = *(struct bounce_test *)test->priv;
-	t->fake = fake_domain_create(test);
+	t->fake = mock_domain_create(test);
 	t->bounce = kunit_kzalloc(test, sizeof(*t->bounce), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, t->bounce);
 	io_bounce_setup(t->bounce, dev_is_dma_coherent(t->dev),
 			&t->fake->domain, &t->fake->iovad, SZ_16M);
-	io_bounce_follow(t->bounce, BOUNCE_ON, LIMIT);
+	io_bounce_set_mode(t->bounce, BOUNCE_ON, LIMIT);
 	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, destroy_domain, t),
 			0);
 }
@@ -314,8 +327,8 @@ static void bounce_short_unmap_copies_all(struct kunit *test)
 
 static bool allowed(struct bounce_test *t, size_t size, unsigned long attrs)
 {
-	return io_bounce_allowed(t->bounce, t->dev, size, 1, DMA_TO_DEVICE,
-				 attrs);
+	return io_bounce_optional(t->bounce, t->dev, size, 1, DMA_TO_DEVICE,
+				  attrs);
 }
 
 static void bounce_policy(struct kunit *test)
@@ -343,30 +356,29 @@ static void bounce_asks_for_the_promise(struct kunit *test)
 
 	dev_clear_dma_strict_ownership(t->dev);
 	KUNIT_EXPECT_FALSE(test, allowed(t, 100, 0));
-	KUNIT_EXPECT_TRUE(test, io_bounce_no_choice(t->bounce, t->dev, 0));
 	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce,
-						IO_BOUNCE_SKIP_UNPROMISED), 1);
+						IO_BOUNCE_DIRECT_UNPROMISED), 1);
 	flush_work(&t->bounce->work);
 	KUNIT_EXPECT_TRUE(test, t->bounce->reported);
 	KUNIT_EXPECT_NULL(test, t->bounce->unpromised);
 
-	io_bounce_follow(t->bounce, BOUNCE_AUTO, 0);
+	io_bounce_set_mode(t->bounce, BOUNCE_AUTO, 0);
 	KUNIT_EXPECT_FALSE(test, allowed(t, 100, 0));
 	/* What it would cost is not measured either. */
 	KUNIT_EXPECT_EQ(test, t->bounce->limit.probes, 0);
 
-	io_bounce_follow(t->bounce, BOUNCE_FORCE, 0);
+	io_bounce_set_mode(t->bounce, BOUNCE_FORCE, 0);
 	KUNIT_EXPECT_TRUE(test, allowed(t, 100, 0));
 	KUNIT_EXPECT_TRUE(test, allowed(t, IO_BUFFER_MAX_SLOT, 0));
 	KUNIT_EXPECT_FALSE(test, allowed(t, 100, DMA_ATTR_LONG_LIVED));
 	KUNIT_EXPECT_FALSE(test, allowed(t, 100, DMA_ATTR_SKIP_CPU_SYNC));
-	io_bounce_follow(t->bounce, BOUNCE_FORCE, SZ_4K);
+	io_bounce_set_mode(t->bounce, BOUNCE_FORCE, SZ_4K);
 	KUNIT_EXPECT_FALSE(test, allowed(t, SZ_4K + 1, 0));
 
-	io_bounce_follow(t->bounce, BOUNCE_ON, LIMIT);
+	io_bounce_set_mode(t->bounce, BOUNCE_ON, LIMIT);
 	KUNIT_EXPECT_FALSE(test, allowed(t, 100, 0));
 	/* Mandatory bounces do not ask. */
-	KUNIT_EXPECT_TRUE(test, allowed(t, 100, IO_BOUNCE_MUST));
+	KUNIT_EXPECT_TRUE(test, io_bounce_supported(t->bounce, t->dev, 0));
 	dev_set_dma_strict_ownership(t->dev);
 	KUNIT_EXPECT_TRUE(test, allowed(t, 100, 0));
 }
@@ -387,23 +399,16 @@ static void bounce_keeps_syncing(struct kunit *test)
 	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_FROM_DEVICE, 0);
 }
 
-/* Lay a list out as iommu_dma_map_sg() does; return its length. */
-static size_t lay_out(struct scatterlist *sg, int nents)
+/* Map, if need be twice: the first miss makes the pool. */
+static int map_sg(struct bounce_test *t, struct scatterlist *sg, int nents,
+		  enum dma_data_direction dir)
 {
-	struct scatterlist *s;
-	size_t total = 0;
-	int i;
+	int count = __io_bounce_map_sg(t->bounce, t->dev, sg, nents, dir, 0);
 
-	for_each_sg(sg, s, nents, i) {
-		unsigned int offset = s->offset & (SZ_4K - 1);
-
-		sg_dma_address(s) = offset;
-		sg_dma_len(s) = s->length;
-		s->offset -= offset;
-		s->length = ALIGN(s->length + offset, SZ_4K);
-		total += s->length;
-	}
-	return total;
+	if (count)
+		return count;
+	settle(t);
+	return __io_bounce_map_sg(t->bounce, t->dev, sg, nents, dir, 0);
 }
 
 /* Three entries with odd offsets, in the wrong order, one over two pages. */
@@ -411,28 +416,78 @@ static dma_addr_t map_list(struct kunit *test, struct scatterlist *sg)
 {
 	struct bounce_test *t = test->priv;
 	dma_addr_t addr;
-	size_t len;
-	int tries;
 
 	sg_init_table(sg, 3);
 	sg_set_buf(&sg[0], t->pages + 3 * SZ_4K + 17, 100);
 	sg_set_buf(&sg[1], t->pages + 4000, 1000);
 	sg_set_buf(&sg[2], t->pages + 2 * SZ_4K + 1500, 33);
-	len = lay_out(sg, 3);
-	KUNIT_ASSERT_EQ(test, len, 4 * SZ_4K);
-	for (tries = 0; tries < 2; tries++) {
-		addr = __io_bounce_map_sg(t->bounce, t->dev, sg, 3, len,
-					  DMA_BIDIRECTIONAL, 0, false);
-		if (addr != DMA_MAPPING_ERROR)
-			break;
-		settle(t);
-	}
-	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
-	/* As __finalise_sg() would leave it. */
-	sg_dma_address(&sg[0]) = addr + 17;
-	sg_dma_address(&sg[1]) = addr + SZ_4K + 4000;
-	sg_dma_address(&sg[2]) = addr + 3 * SZ_4K + 1500;
+	KUNIT_ASSERT_EQ(test, map_sg(t, sg, 3, DMA_BIDIRECTIONAL), 3);
+	addr = sg_dma_address(&sg[0]) - 17;
+	KUNIT_EXPECT_EQ(test, addr & (SZ_4K - 1), 0);
+	KUNIT_EXPECT_EQ(test, sg_dma_address(&sg[1]), addr + SZ_4K + 4000);
+	KUNIT_EXPECT_EQ(test, sg_dma_address(&sg[2]), addr + 3 * SZ_4K + 1500);
+	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[0]), 100);
+	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[1]), 1000);
+	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[2]), 33);
 	return addr;
+}
+
+static bool unmap_list(struct bounce_test *t, struct scatterlist *sg)
+{
+	return __io_bounce_unmap_sg(t->bounce, t->dev, sg, 3, DMA_BIDIRECTIONAL,
+				    DMA_ATTR_SKIP_CPU_SYNC);
+}
+
+static int map_four(struct bounce_test *t, struct scatterlist *sg)
+{
+	unsigned int i;
+
+	sg_init_table(sg, 4);
+	for (i = 0; i < 4; i++)
+		sg_set_buf(&sg[i], t->pages + (3 - i) * SZ_4K, SZ_4K);
+	return map_sg(t, sg, 4, DMA_TO_DEVICE);
+}
+
+/* The device gets the segments that it would get of a direct mapping. */
+static void bounce_list_has_its_segments(struct kunit *test)
+{
+	struct device_dma_parameters parms = {};
+	struct bounce_test *t = test->priv;
+	struct scatterlist sg[4];
+	dma_addr_t addr;
+	unsigned int i;
+
+	t->dev->dma_parms = &parms;
+	KUNIT_EXPECT_EQ(test, map_four(t, sg), 1);
+	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[0]), SZ_16K);
+	for (i = 1; i < 4; i++)
+		KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[i]), 0);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 4, DMA_TO_DEVICE, 0);
+
+	parms.max_segment_size = 3 * SZ_4K;
+	KUNIT_EXPECT_EQ(test, map_four(t, sg), 2);
+	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[0]), 3 * SZ_4K);
+	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[1]), SZ_4K);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 4, DMA_TO_DEVICE, 0);
+
+	parms.max_segment_size = 0;
+	parms.segment_boundary_mask = SZ_8K - 1;
+	KUNIT_EXPECT_EQ(test, map_four(t, sg), 2);
+	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[0]), SZ_8K);
+	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[1]), SZ_8K);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 4, DMA_TO_DEVICE, 0);
+
+	/* The second entry does not fit before the boundary. */
+	sg_init_table(sg, 2);
+	sg_set_buf(&sg[0], t->pages, 100);
+	sg_set_buf(&sg[1], t->pages + 2 * SZ_4K, SZ_8K);
+	KUNIT_EXPECT_EQ(test, map_sg(t, sg, 2, DMA_TO_DEVICE), 2);
+	addr = sg_dma_address(&sg[0]);
+	KUNIT_EXPECT_EQ(test, sg_dma_address(&sg[1]), addr + SZ_8K);
+	KUNIT_EXPECT_MEMEQ(test, seen_by_device(t, addr + SZ_8K),
+			   t->pages + 2 * SZ_4K, SZ_8K);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_TO_DEVICE, 0);
+	t->dev->dma_parms = NULL;
 }
 
 /* A sync with too large a length leaves alone what lies around an entry. */
@@ -451,14 +506,14 @@ static void bounce_list_keeps_to_its_entries(struct kunit *test)
 
 		memset(seen - 17, 7, 17);
 		memset(seen, 7, len[i] + 200);
-		__io_bounce_sync_for_cpu(t->bounce, t->dev,
-					 sg_dma_address(&sg[i]) - 17,
-					 len[i] + 217, DMA_BIDIRECTIONAL);
+		sync_for_cpu(t,
+			     sg_dma_address(&sg[i]) - 17,
+			     len[i] + 217, DMA_BIDIRECTIONAL);
 		KUNIT_EXPECT_NULL(test, memchr_inv(p[i], 7, len[i]));
 		KUNIT_EXPECT_NULL(test, memchr_inv(p[i] - 17, GUARD, 17));
 		KUNIT_EXPECT_NULL(test, memchr_inv(p[i] + len[i], GUARD, 200));
 	}
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg);
+	unmap_list(t, sg);
 }
 
 static void bounce_list(struct kunit *test)
@@ -484,9 +539,9 @@ static void bounce_list(struct kunit *test)
 		memset(seen_by_device(t, sg_dma_address(&sg[i])), 10 + i,
 		       len[i]);
 	/* A single sync within the list finds its way without the list. */
-	__io_bounce_sync_for_cpu(t->bounce, t->dev,
-				 sg_dma_address(&sg[1]) + 90, 20,
-				 DMA_BIDIRECTIONAL);
+	sync_for_cpu(t,
+		     sg_dma_address(&sg[1]) + 90, 20,
+		     DMA_BIDIRECTIONAL);
 	KUNIT_EXPECT_EQ(test, p[1][89], 2);
 	KUNIT_EXPECT_NULL(test, memchr_inv(p[1] + 90, 11, 20));
 	KUNIT_EXPECT_EQ(test, p[1][110], 2);
@@ -508,7 +563,7 @@ static void bounce_list(struct kunit *test)
 
 	memset(seen_by_device(t, sg_dma_address(&sg[2])), 99, 33);
 	__io_bounce_sync_sg(t->bounce, t->dev, sg, 3, DMA_BIDIRECTIONAL, true);
-	KUNIT_EXPECT_TRUE(test, __io_bounce_unmap_sg(t->bounce, t->dev, sg));
+	KUNIT_EXPECT_TRUE(test, unmap_list(t, sg));
 	KUNIT_EXPECT_EQ(test, io_buffer_manager_used(&t->bounce->mgr), 0);
 	KUNIT_EXPECT_NULL(test, memchr_inv(p[2], 99, 33));
 	KUNIT_EXPECT_EQ(test, p[2][33], GUARD);
@@ -521,8 +576,9 @@ static void bounce_idle_domain_is_small(struct kunit *test)
 	size_t each_cpu = sizeof(struct io_bounce_stats);
 
 	kunit_info(test, "%zu bytes and %zu for each CPU\n", own, each_cpu);
-	if (IS_ENABLED(CONFIG_LOCKDEP) || IS_ENABLED(CONFIG_DEBUG_OBJECTS))
-		kunit_skip(test, "debugging makes locks and timers larger");
+	if (IS_ENABLED(CONFIG_LOCKDEP) || IS_ENABLED(CONFIG_DEBUG_OBJECTS) ||
+	    IS_ENABLED(CONFIG_IOMMU_BOUNCE_CHECK))
+		kunit_skip(test, "debugging makes domains, locks and timers larger");
 	KUNIT_EXPECT_LE(test, own, SZ_1K);
 	KUNIT_EXPECT_LE(test, each_cpu, 128);
 }
@@ -533,9 +589,9 @@ static bool start_state(struct bounce_test *t, struct dma_iova_state *state,
 	int tries;
 
 	for (tries = 0; tries < 2; tries++) {
-		*state = (struct dma_iova_state) { .addr = SZ_1M, .__size = size };
-		if (io_bounce_iova_move(t->bounce, t->dev, state, phys, 0, size,
-					DMA_FROM_DEVICE, 0) == SZ_1M)
+		*state = (struct dma_iova_state) {};
+		if (__io_bounce_iova_alloc(t->bounce, t->dev, state, phys, size,
+					   2, DMA_FROM_DEVICE, 0))
 			return true;
 		settle(t);
 	}
@@ -554,21 +610,21 @@ static void bounce_iova(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, state.addr & (SZ_4K - 1), 512);
 
 	/* The pages in the wrong order */
-	KUNIT_EXPECT_EQ(test, __io_bounce_iova_link(t->bounce, t->dev, &state,
-						    phys + 2 * SZ_4K + 512, 0,
-						    SZ_4K - 512,
-						    DMA_FROM_DEVICE, 0), 0);
-	KUNIT_EXPECT_EQ(test, __io_bounce_iova_link(t->bounce, t->dev, &state,
-						    phys, SZ_4K - 512, SZ_4K,
-						    DMA_FROM_DEVICE, 0), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
+						  phys + 2 * SZ_4K + 512, 0,
+						  SZ_4K - 512,
+						  DMA_FROM_DEVICE, 0), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
+						  phys, SZ_4K - 512, SZ_4K,
+						  DMA_FROM_DEVICE, 0), 0);
 	dev = seen_by_device(t, state.addr);
 	KUNIT_EXPECT_EQ(test, dev[0], GUARD);
 	memset(dev, 1, SZ_4K - 512);
 	memset(dev + SZ_4K - 512, 2, 1000);
 
-	__io_bounce_iova_unlink(t->bounce, t->dev, state.addr, 8192 - 512,
-				DMA_FROM_DEVICE, 0);
-	__io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, 8192 - 512,
+			      DMA_FROM_DEVICE, 0);
+	io_bounce_iova_free(t->bounce, t->dev, state.addr);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + 2 * SZ_4K + 512, 1,
 					   SZ_4K - 512));
 	KUNIT_EXPECT_EQ(test, t->pages[2 * SZ_4K + 511], GUARD);
@@ -585,130 +641,93 @@ static void bounce_iova_errors(struct kunit *test)
 
 	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
 	/* Not where a granule starts; beyond the end */
-	KUNIT_EXPECT_EQ(test, __io_bounce_iova_link(t->bounce, t->dev, &state,
-						    phys, 100, 100,
-						    DMA_FROM_DEVICE, 0), -EINVAL);
-	KUNIT_EXPECT_EQ(test, __io_bounce_iova_link(t->bounce, t->dev, &state,
-						    phys, SZ_8K, SZ_4K,
-						    DMA_FROM_DEVICE, 0), -EINVAL);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
+						  phys, 100, 100,
+						  DMA_FROM_DEVICE, 0), -EINVAL);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
+						  phys, SZ_8K, SZ_4K,
+						  DMA_FROM_DEVICE, 0), -EINVAL);
 	/* What was never linked is not copied anywhere. */
-	__io_bounce_iova_unlink(t->bounce, t->dev, state.addr, SZ_8K,
-				DMA_FROM_DEVICE, 0);
-	__io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_8K,
+			      DMA_FROM_DEVICE, 0);
+	io_bounce_iova_free(t->bounce, t->dev, state.addr);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, GUARD, 4 * SZ_4K));
 
-	/* A state that began the ordinary way does not move. */
-	state = (struct dma_iova_state) { .addr = SZ_1M, .__size = SZ_8K };
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_move(t->bounce, t->dev, &state,
-						  phys, SZ_4K, SZ_4K,
-						  DMA_FROM_DEVICE, 0), 0);
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_move(t->bounce, t->dev, &state,
-						  phys, 0, SZ_8K,
-						  DMA_FROM_DEVICE, 0), 0);
-	KUNIT_EXPECT_EQ(test, state.addr, SZ_1M);
-	KUNIT_EXPECT_EQ(test, dma_iova_size(&state), SZ_8K);
+	/* Without a direction there is no slot. */
+	KUNIT_EXPECT_FALSE(test, __io_bounce_iova_alloc(t->bounce, t->dev, &state,
+							phys, SZ_8K, 2, DMA_NONE,
+							0));
 }
 
-static dma_addr_t map_must(struct bounce_test *t, phys_addr_t phys, size_t size,
-			   unsigned long attrs)
+static dma_addr_t map_mandatory(struct bounce_test *t, phys_addr_t phys,
+				size_t size, unsigned long attrs, bool grow)
 {
-	return io_bounce_map_must(t->bounce, t->dev, phys, phys & (SZ_4K - 1),
-				  size, DMA_TO_DEVICE, attrs | IO_BOUNCE_MUST);
+	return __io_bounce_map_mandatory(t->bounce, t->dev, phys, size,
+					 DMA_TO_DEVICE, attrs, grow);
 }
 
-/* What must be bounced: no limit and no attribute of choice turns that off. */
-static void bounce_must(struct kunit *test)
+/* Neither limit, promise nor attributes of choice matter. */
+static void bounce_mandatory(struct kunit *test)
 {
+	unsigned long choice = DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_LONG_LIVED;
 	struct bounce_test *t = test->priv;
 	phys_addr_t phys = virt_to_phys(t->pages + 1);
-	unsigned long choice = DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_LONG_LIVED;
-	dma_addr_t addr = DMA_MAPPING_ERROR;
-	int tries;
+	dma_addr_t addr;
 
 	io_bounce_limit_fixed(&t->bounce->limit, 0);
+	dev_clear_dma_strict_ownership(t->dev);
 	KUNIT_EXPECT_EQ(test, map(t, t->pages, 100, DMA_TO_DEVICE),
 			DMA_MAPPING_ERROR);
-	for (tries = 0; tries < 2 && addr == DMA_MAPPING_ERROR; tries++) {
-		addr = map_must(t, phys, SZ_8K, choice);
-		settle(t);
-	}
+	/* The first miss requests a window. */
+	KUNIT_EXPECT_EQ(test, map_mandatory(t, phys, SZ_8K, choice, false),
+			DMA_MAPPING_ERROR);
+	settle(t);
+	addr = map_mandatory(t, phys, SZ_8K, choice, false);
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_EQ(test, addr & (SZ_4K - 1), 1);
 	KUNIT_EXPECT_MEMEQ(test, seen_by_device(t, addr), t->pages + 1, SZ_4K);
 	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_8K, DMA_TO_DEVICE, choice);
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce,
+						IO_BOUNCE_MANDATORY_HITS), 1);
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce,
+						IO_BOUNCE_MANDATORY_MISSES), 1);
 
-	/* There is no way to do it with these, or with nothing. */
-	KUNIT_EXPECT_EQ(test, map_must(t, phys, SZ_8K, DMA_ATTR_MMIO),
+	/* Not supported, or nothing to map */
+	KUNIT_EXPECT_EQ(test, map_mandatory(t, phys, SZ_8K, DMA_ATTR_MMIO, true),
 			DMA_MAPPING_ERROR);
-	KUNIT_EXPECT_EQ(test, map_must(t, phys, SZ_8K, DMA_ATTR_REQUIRE_COHERENT),
+	KUNIT_EXPECT_EQ(test, map_mandatory(t, phys, SZ_8K,
+					    DMA_ATTR_REQUIRE_COHERENT, true),
 			DMA_MAPPING_ERROR);
-	KUNIT_EXPECT_EQ(test, map_must(t, phys, 0, 0),
+	KUNIT_EXPECT_EQ(test, map_mandatory(t, phys, 0, 0, true),
 			DMA_MAPPING_ERROR);
 }
 
-/* A list of two pages of which dma-iommu says that it must be bounced */
-static dma_addr_t map_two(struct bounce_test *t, struct scatterlist *sg)
-{
-	size_t len = lay_out(sg, 2);
-	dma_addr_t addr;
-	int tries;
-
-	for (tries = 0; tries < 2; tries++) {
-		addr = __io_bounce_map_sg(t->bounce, t->dev, sg, 2, len,
-					  DMA_TO_DEVICE, 0, true);
-		if (addr != DMA_MAPPING_ERROR)
-			break;
-		settle(t);
-	}
-	sg_dma_address(&sg[0]) = addr;
-	return addr;
-}
-
-/* Which lists that must be bounced go into one slot */
-static void bounce_must_list(struct kunit *test)
+/* When all slots are in use, a mandatory bounce may add a chunk at once. */
+static void bounce_mandatory_grows(struct kunit *test)
 {
 	struct bounce_test *t = test->priv;
-	struct scatterlist sg[2];
+	void *large = kunit_kzalloc(test, SZ_64K, GFP_KERNEL);
+	phys_addr_t phys;
+	dma_addr_t addrs[2];
 
-	sg_init_table(sg, 2);
-	sg_set_buf(&sg[0], t->pages, SZ_4K);
-	sg_set_buf(&sg[1], t->pages + SZ_8K, SZ_4K);
-	/* They share their pages with nothing: it is whether it pays. */
-	KUNIT_EXPECT_TRUE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
-						     DMA_TO_DEVICE, 0));
-	KUNIT_EXPECT_NE(test, map_two(t, sg), DMA_MAPPING_ERROR);
-	KUNIT_EXPECT_TRUE(test, __io_bounce_unmap_sg(t->bounce, t->dev, sg));
-	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_MUST_HITS), 0);
-	io_bounce_follow(t->bounce, BOUNCE_ON, 1);
-	sg_set_buf(&sg[0], t->pages, SZ_4K);
-	sg_set_buf(&sg[1], t->pages + SZ_8K, SZ_4K);
-	KUNIT_EXPECT_EQ(test, map_two(t, sg), DMA_MAPPING_ERROR);
-	/* They do not: whether it pays is not asked. */
-	sg_set_buf(&sg[0], t->pages, SZ_4K);
-	sg_set_buf(&sg[1], t->pages + SZ_8K, SZ_4K - 1);
-	KUNIT_EXPECT_NE(test, map_two(t, sg), DMA_MAPPING_ERROR);
-	KUNIT_EXPECT_TRUE(test, __io_bounce_unmap_sg(t->bounce, t->dev, sg));
-	KUNIT_EXPECT_GT(test, io_bounce_counted(t->bounce, IO_BOUNCE_MUST_HITS), 0);
-	sg_set_buf(&sg[0], t->pages, SZ_4K);
-	sg_set_buf(&sg[1], t->pages + SZ_8K, SZ_4K - 1);
-	KUNIT_EXPECT_TRUE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
-						     DMA_TO_DEVICE, 0));
-	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
-						      DMA_TO_DEVICE,
-						      DMA_ATTR_MMIO));
-	/* What fills its page of such a list stays shared. */
-	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
-						      DMA_TO_DEVICE,
-						      DMA_ATTR_SKIP_CPU_SYNC));
-	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
-						      DMA_TO_DEVICE,
-						      DMA_ATTR_LONG_LIVED));
-	/* More than the largest slot holds; nothing looks at the memory. */
-	sg[0].length = IO_BUFFER_MAX_SLOT;
-	KUNIT_EXPECT_FALSE(test, __io_bounce_takes_sg(t->bounce, t->dev, sg, 2,
-						      DMA_TO_DEVICE, 0));
+	KUNIT_ASSERT_NOT_NULL(test, large);
+	phys = virt_to_phys(large + 1);
+	KUNIT_EXPECT_EQ(test, map_mandatory(t, phys, SZ_64K - 1, 0, false),
+			DMA_MAPPING_ERROR);
+	settle(t);
+	disable_work_sync(&t->bounce->mgr.work);
+	addrs[0] = map_mandatory(t, phys, SZ_64K - 1, 0, false);
+	KUNIT_ASSERT_NE(test, addrs[0], DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_EQ(test, map_mandatory(t, phys, SZ_64K - 1, 0, false),
+			DMA_MAPPING_ERROR);
+	addrs[1] = map_mandatory(t, phys, SZ_64K - 1, 0, true);
+	KUNIT_EXPECT_NE(test, addrs[1], DMA_MAPPING_ERROR);
+	__io_bounce_unmap(t->bounce, t->dev, addrs[0], SZ_64K - 1, DMA_TO_DEVICE, 0);
+	__io_bounce_unmap(t->bounce, t->dev, addrs[1], SZ_64K - 1, DMA_TO_DEVICE, 0);
+	enable_work(&t->bounce->mgr.work);
 }
 
-/* A slot of an untrusted device shows nothing once it is given back. */
+/* A free slot shows nothing to an untrusted device. */
 static void bounce_wipes_for_the_untrusted(struct kunit *test)
 {
 	static const enum dma_data_direction readable[] = {
@@ -727,6 +746,8 @@ static void bounce_wipes_for_the_untrusted(struct kunit *test)
 		slot = seen_by_device(t, addr);
 		__io_bounce_unmap(t->bounce, t->dev, addr, 1000, readable[i], 0);
 		KUNIT_EXPECT_EQ(test, slot[999], GUARD);
+		io_buffer_wipe(&t->bounce->mgr);
+		KUNIT_EXPECT_NULL(test, memchr_inv(slot - 5, 0, SZ_4K));
 
 		t->bounce->wipe = true;
 		KUNIT_ASSERT_EQ(test, map(t, t->pages + 5, 1000, readable[i]), addr);
@@ -738,7 +759,7 @@ static void bounce_wipes_for_the_untrusted(struct kunit *test)
 	addr = map_list(test, sg);
 	slot = seen_by_device(t, addr);
 	KUNIT_EXPECT_EQ(test, slot[17], GUARD);
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg);
+	unmap_list(t, sg);
 	KUNIT_EXPECT_NULL(test, memchr_inv(slot, 0, 4 * SZ_4K));
 }
 
@@ -808,14 +829,14 @@ static void bounce_counters_add_up(struct kunit *test)
 
 	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_HITS_SINGLE),
 			hits);
-	for (i = IO_BOUNCE_MISS_COLD; i <= IO_BOUNCE_MISS_SIZE; i++)
+	for (i = IO_BOUNCE_MISS_EMPTY; i <= IO_BOUNCE_MISS_SIZE; i++)
 		counted += io_bounce_counted(t->bounce, i);
 	KUNIT_EXPECT_EQ(test, counted, misses);
 	KUNIT_EXPECT_GT(test, misses, 0);
 	KUNIT_EXPECT_GE(test, hits, COUNT_CPUS * COUNT_ROUNDS / 2);
-	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_SKIP_LIMIT),
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_DIRECT_LIMIT),
 			COUNT_CPUS * COUNT_ROUNDS / 2);
-	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_SKIP_ATTRS),
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_DIRECT_ATTRS),
 			COUNT_CPUS * COUNT_ROUNDS / 2);
 	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_BYTES_IN),
 			bytes);
@@ -842,8 +863,9 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_iova),
 	KUNIT_CASE(bounce_iova_errors),
 	KUNIT_CASE(bounce_counters_add_up),
-	KUNIT_CASE(bounce_must),
-	KUNIT_CASE(bounce_must_list),
+	KUNIT_CASE(bounce_list_has_its_segments),
+	KUNIT_CASE(bounce_mandatory),
+	KUNIT_CASE(bounce_mandatory_grows),
 	KUNIT_CASE(bounce_wipes_for_the_untrusted),
 	{}
 };
@@ -855,7 +877,103 @@ static struct kunit_suite bounce_suite = {
 	.test_cases = bounce_cases,
 };
 
-kunit_test_suite(bounce_suite);
+struct domain_test {
+	struct mock_domain *fake;
+	struct io_bounce *bounce;
+};
+
+static int domain_test_init(struct kunit *test)
+{
+	struct domain_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, t);
+	test->priv = t;
+	t->fake = mock_domain_create(test);
+	t->bounce = kunit_kzalloc(test, sizeof(*t->bounce), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, t->bounce);
+	io_bounce_setup(t->bounce, true, &t->fake->domain, &t->fake->iovad,
+			SZ_16M);
+	return 0;
+}
+
+static void domain_test_exit(struct kunit *test)
+{
+	struct domain_test *t = test->priv;
+
+	io_bounce_teardown(t->bounce);
+	mock_domain_destroy(t->fake);
+}
+
+static void count(struct domain_test *t, enum io_bounce_counter counter, int n)
+{
+	while (n--)
+		io_bounce_count(t->bounce, counter, 1);
+	flush_work(&t->bounce->work);
+}
+
+/* On a machine with many CPUs the counters are most of what a domain takes. */
+static void domain_counts_on_each_cpu_once_it_bounces(struct kunit *test)
+{
+	struct domain_test *t = test->priv;
+
+	count(t, IO_BOUNCE_DIRECT_LIMIT, 100);
+	count(t, IO_BOUNCE_MISS_EMPTY, 1);
+	/* Whatever else the work is for */
+	queue_work(system_dfl_wq, &t->bounce->work);
+	flush_work(&t->bounce->work);
+	KUNIT_EXPECT_NULL(test, (void *)(uintptr_t)t->bounce->stats);
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_DIRECT_LIMIT), 100);
+
+	/* It does not go on writing there for ever. */
+	count(t, IO_BOUNCE_DIRECT_LIMIT, 100000);
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_DIRECT_LIMIT), 65536);
+
+	count(t, IO_BOUNCE_HITS_SG, 1);
+	KUNIT_EXPECT_NOT_NULL(test, (void *)(uintptr_t)t->bounce->stats);
+	count(t, IO_BOUNCE_HITS_SG, 1);
+	count(t, IO_BOUNCE_DIRECT_LIMIT, 10);
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_HITS_SG), 2);
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_DIRECT_LIMIT), 65546);
+}
+
+/* As AMD's: PCI enables runtime PM of all functions, with or without a driver. */
+static void domain_knows_which_iommu_sleeps(struct kunit *test)
+{
+	struct domain_test *t = test->priv;
+	struct iommu_device *iommu = kunit_kzalloc(test, sizeof(*iommu), GFP_KERNEL);
+	struct dev_iommu *param = kunit_kzalloc(test, sizeof(*param), GFP_KERNEL);
+	struct device *dev = kunit_kzalloc(test, 3 * sizeof(*dev), GFP_KERNEL);
+	struct device_driver driver = {};
+
+	KUNIT_ASSERT_NOT_NULL(test, iommu);
+	KUNIT_ASSERT_NOT_NULL(test, param);
+	KUNIT_ASSERT_NOT_NULL(test, dev);
+	dev[0].iommu = param;
+	KUNIT_EXPECT_FALSE(test, io_bounce_limits(t->bounce, dev).unmap_needs_rpm);
+	param->iommu_dev = iommu;
+	iommu->dev = &dev[1];
+	KUNIT_EXPECT_FALSE(test, io_bounce_limits(t->bounce, dev).unmap_needs_rpm);
+	dev[1].parent = &dev[2];
+	KUNIT_EXPECT_FALSE(test, io_bounce_limits(t->bounce, dev).unmap_needs_rpm);
+	dev[2].driver = &driver;
+	KUNIT_EXPECT_EQ(test, io_bounce_limits(t->bounce, dev).unmap_needs_rpm,
+			IS_ENABLED(CONFIG_PM));
+}
+
+static struct kunit_case domain_cases[] = {
+	KUNIT_CASE(domain_counts_on_each_cpu_once_it_bounces),
+	KUNIT_CASE(domain_knows_which_iommu_sleeps),
+	{}
+};
+
+static struct kunit_suite domain_suite = {
+	.name = "io_bounce_domain",
+	.init = domain_test_init,
+	.exit = domain_test_exit,
+	.test_cases = domain_cases,
+};
+
+kunit_test_suites(&bounce_suite, &domain_suite);
 
 MODULE_DESCRIPTION("KUnit tests of the IOMMU bounce buffers");
 MODULE_LICENSE("GPL");

@@ -12,7 +12,7 @@
 
 #include "../io-bounce-limit.h"
 #include "../io-buffer-manager.h"
-#include "fake-domain.h"
+#include "mock-domain.h"
 
 #define LIMIT_START	SZ_16K
 #define LIMIT_MAX	SZ_256K
@@ -31,7 +31,7 @@
 #define ENOUGH_SAMPLES	1000
 
 struct limit_test {
-	struct fake_domain *fake;
+	struct mock_domain *fake;
 	struct io_buffer_manager mgr;
 	struct io_bounce_limit limit;
 	u64 map_ns;
@@ -53,11 +53,10 @@ static int limit_test_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, t);
 	test->priv = t;
-	t->fake = fake_domain_create(test);
+	t->fake = mock_domain_create(test);
 	t->map_ns = MAP_NS;
 	kunit_activate_static_stub(test, io_bounce_probe, probe_stub);
-	io_buffer_manager_init(&t->mgr, &t->fake->domain, &t->fake->iovad,
-			       SZ_16M);
+	mock_manager_start(&t->mgr, t->fake, SZ_16M);
 	io_bounce_limit_auto(&t->limit, LIMIT_START, LIMIT_MAX);
 	return 0;
 }
@@ -67,8 +66,8 @@ static void limit_test_exit(struct kunit *test)
 	struct limit_test *t = test->priv;
 
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
-	io_buffer_manager_destroy(&t->mgr);
-	fake_domain_destroy(t->fake);
+	mock_manager_stop(&t->mgr);
+	mock_domain_destroy(t->fake);
 }
 
 /* An ordinary mapping of @size bytes, and it is time to measure. */
@@ -97,7 +96,7 @@ static void bounce(struct limit_test *t, u64 ns, enum io_bounce_step step,
 		   unsigned int class, enum dma_data_direction dir)
 {
 	__io_bounce_time_end(&t->limit, &t->mgr, ktime_get_mono_fast_ns() - ns,
-			     step, class, dir, 1);
+			     step, class, dir);
 }
 
 static void bounce_out(struct limit_test *t, u64 ns, unsigned int class)
@@ -531,7 +530,7 @@ static void limit_fixed_stays_fixed(struct kunit *test)
 	KUNIT_ASSERT_NE(test, start, 0);
 	io_bounce_limit_change(&t->limit, false, 0, SZ_64K);
 	__io_bounce_time_end(&t->limit, &t->mgr, start - DEAR, IO_BOUNCE_STEP_MAP,
-			     CLASS_4K, DMA_TO_DEVICE, 1);
+			     CLASS_4K, DMA_TO_DEVICE);
 	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
 	KUNIT_EXPECT_EQ(test, t->limit.decided[DMA_TO_DEVICE], SZ_64K);
 	KUNIT_EXPECT_EQ(test, t->limit.trial, IO_BOUNCE_TRIAL_NONE);

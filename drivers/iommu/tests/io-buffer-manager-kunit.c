@@ -12,10 +12,10 @@
 #include <linux/string.h>
 
 #include "../io-buffer-manager.h"
-#include "fake-domain.h"
+#include "mock-domain.h"
 
 struct manager_test {
-	struct fake_domain *fake;
+	struct mock_domain *fake;
 	struct io_buffer_manager *mgr;
 };
 
@@ -31,8 +31,7 @@ static void manager_start(struct kunit *test, size_t memory_max)
 
 	t->mgr = kunit_kzalloc(test, sizeof(*t->mgr), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, t->mgr);
-	io_buffer_manager_init(t->mgr, &t->fake->domain, &t->fake->iovad,
-			       memory_max);
+	mock_manager_start(t->mgr, t->fake, memory_max);
 }
 
 static int manager_test_init(struct kunit *test)
@@ -41,7 +40,7 @@ static int manager_test_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, t);
 	test->priv = t;
-	t->fake = fake_domain_create(test);
+	t->fake = mock_domain_create(test);
 	return 0;
 }
 
@@ -50,9 +49,9 @@ static void manager_test_exit(struct kunit *test)
 	struct manager_test *t = test->priv;
 
 	if (t->mgr)
-		io_buffer_manager_destroy(t->mgr);
+		mock_manager_stop(t->mgr);
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
-	fake_domain_destroy(t->fake);
+	mock_domain_destroy(t->fake);
 }
 
 /* 0, or -1 - why there is none */
@@ -60,7 +59,7 @@ static int get_or_why(struct io_buffer_manager *mgr, enum io_buffer_perm perm,
 		      size_t size, u64 dma_limit, struct io_buffer *buf)
 {
 	return io_buffer_get(mgr, perm, size, dma_limit, buf) ?
-	       0 : -1 - (int)io_buffer_why(mgr, perm, size, dma_limit);
+	       0 : -1 - (int)io_buffer_miss_reason(mgr, perm, size, dma_limit);
 }
 
 /* Miss, let the worker run, and try again. */
@@ -73,7 +72,7 @@ static int want_and_get(struct kunit *test, enum io_buffer_perm perm,
 
 	if (!ret)
 		return 0;
-	io_buffer_want(t->mgr, perm, size, limits);
+	io_buffer_request_grow(t->mgr, perm, size, limits);
 	flush_work(&t->mgr->work);
 	return get_or_why(t->mgr, perm, size, limits->dma_limit, buf);
 }
@@ -86,11 +85,11 @@ static void manager_takes_nothing_before_the_first_miss(struct kunit *test)
 	manager_start(test, SZ_1M);
 	KUNIT_EXPECT_EQ(test, t->mgr->size, 0);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
-	KUNIT_EXPECT_FALSE(test, io_buffer_owns(t->mgr, 0));
-	KUNIT_EXPECT_FALSE(test, io_buffer_owns(t->mgr, SZ_4K));
+	KUNIT_EXPECT_FALSE(test, is_io_buffer_addr(t->mgr, 0));
+	KUNIT_EXPECT_FALSE(test, is_io_buffer_addr(t->mgr, SZ_4K));
 	KUNIT_EXPECT_EQ(test, get_or_why(t->mgr, IO_BUFFER_READ, 1,
 					 DMA_BIT_MASK(64), &buf),
-			-1 - IO_BUFFER_MISS_COLD);
+			-1 - IO_BUFFER_MISS_EMPTY);
 	KUNIT_EXPECT_EQ(test, t->fake->maps, 0);
 }
 
@@ -104,7 +103,7 @@ static void manager_serves_after_a_miss(struct kunit *test)
 					   &limits_64, &buf), 0);
 	KUNIT_EXPECT_EQ(test, 1UL << buf.chunk->slot_shift, SZ_8K);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
-	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, io_buffer_iova(&buf)),
+	KUNIT_EXPECT_EQ(test, mock_domain_prot(t->fake, io_buffer_iova(&buf)),
 			IOMMU_WRITE);
 }
 
@@ -127,11 +126,11 @@ static void manager_address_is_the_index(struct kunit *test)
 
 		KUNIT_EXPECT_TRUE(test, IS_ALIGNED(iova, size));
 		for (byte = 0; byte < size; byte += 1023) {
-			KUNIT_EXPECT_TRUE(test, io_buffer_owns(t->mgr,
-							       iova + byte));
-			KUNIT_ASSERT_TRUE(test, io_buffer_find(t->mgr,
-							       iova + byte,
-							       &found));
+			KUNIT_EXPECT_TRUE(test, is_io_buffer_addr(t->mgr,
+								  iova + byte));
+			KUNIT_ASSERT_TRUE(test, io_buffer_lookup(t->mgr,
+								 iova + byte,
+								 &found));
 			KUNIT_EXPECT_PTR_EQ(test, found.chunk, bufs[i].chunk);
 			KUNIT_EXPECT_EQ(test, found.nr, bufs[i].nr);
 			KUNIT_EXPECT_EQ(test,
@@ -140,13 +139,13 @@ static void manager_address_is_the_index(struct kunit *test)
 					byte);
 		}
 	}
-	KUNIT_EXPECT_FALSE(test, io_buffer_owns(t->mgr, t->mgr->base - 1));
-	KUNIT_EXPECT_FALSE(test, io_buffer_owns(t->mgr,
-						t->mgr->base + t->mgr->size));
+	KUNIT_EXPECT_FALSE(test, is_io_buffer_addr(t->mgr, t->mgr->base - 1));
+	KUNIT_EXPECT_FALSE(test, is_io_buffer_addr(t->mgr,
+						   t->mgr->base + t->mgr->size));
 	KUNIT_EXPECT_FALSE(test,
-			   io_buffer_find(t->mgr,
-					  t->mgr->base + t->mgr->size - 1,
-					  &found));
+			   io_buffer_lookup(t->mgr,
+					    t->mgr->base + t->mgr->size - 1,
+					    &found));
 }
 
 static void manager_permissions_are_apart(struct kunit *test)
@@ -165,7 +164,7 @@ static void manager_permissions_are_apart(struct kunit *test)
 		KUNIT_ASSERT_EQ(test, want_and_get(test, perm, SZ_4K,
 						   &limits_64, &buf), 0);
 		KUNIT_EXPECT_EQ(test,
-				fake_domain_prot(t->fake, io_buffer_iova(&buf)),
+				mock_domain_prot(t->fake, io_buffer_iova(&buf)),
 				prots[perm]);
 	}
 }
@@ -229,7 +228,7 @@ static void manager_window_spares_the_error_address(struct kunit *test)
 	manager_start(test, SZ_64M);
 	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
 					   &limits, &buf), 0);
-	KUNIT_EXPECT_FALSE(test, io_buffer_owns(t->mgr, DMA_MAPPING_ERROR));
+	KUNIT_EXPECT_FALSE(test, is_io_buffer_addr(t->mgr, DMA_MAPPING_ERROR));
 }
 
 /* Let the period that is watched end. */
@@ -268,10 +267,10 @@ static void manager_gives_back_what_is_idle(struct kunit *test)
 	age(t);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
 	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 0);
-	KUNIT_EXPECT_EQ(test, t->mgr->grown, 2);
+	KUNIT_EXPECT_EQ(test, t->mgr->chunks_added, 2);
 	/* Nothing left to watch */
 	KUNIT_EXPECT_FALSE(test, delayed_work_pending(&t->mgr->age_work));
-	KUNIT_EXPECT_FALSE(test, io_buffer_find(t->mgr, t->mgr->base, &idle));
+	KUNIT_EXPECT_FALSE(test, io_buffer_lookup(t->mgr, t->mgr->base, &idle));
 
 	/* And from the beginning. */
 	KUNIT_EXPECT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
@@ -360,8 +359,8 @@ static void manager_keeps_to_the_budget(struct kunit *test)
 	maps = t->fake->maps;
 	for (i = 0; i < 3; i++) {
 		KUNIT_EXPECT_TRUE(test, test_bit(io_buffer_pool_nr(IO_BUFFER_READ, 0),
-						 t->mgr->wanted));
-		io_buffer_want(t->mgr, IO_BUFFER_READ, SZ_4K, &limits_64);
+						 t->mgr->grow_pending));
+		io_buffer_request_grow(t->mgr, IO_BUFFER_READ, SZ_4K, &limits_64);
 		KUNIT_EXPECT_FALSE(test, work_pending(&t->mgr->work));
 	}
 	KUNIT_EXPECT_EQ(test, t->fake->maps, maps);
@@ -457,13 +456,13 @@ static bool get_reserved(struct manager_test *t, enum io_buffer_perm perm,
 static bool grow_now(struct manager_test *t, enum io_buffer_perm perm, size_t size,
 		     struct io_buffer *buf)
 {
-	return io_buffer_grow_now(t->mgr, perm, size, limits_64.dma_limit, buf);
+	return io_buffer_grow_atomic(t->mgr, perm, size, limits_64.dma_limit, buf);
 }
 
 /* The worker is to have no part in what follows. */
 static void no_worker(struct manager_test *t)
 {
-	bitmap_fill(t->mgr->wanted, IO_BUFFER_ALL_POOLS);
+	bitmap_fill(t->mgr->grow_pending, IO_BUFFER_ALL_POOLS);
 }
 
 /* Where there is no other way, a slot is made at once, and memory is kept. */
@@ -476,10 +475,10 @@ static void manager_grows_at_once(struct kunit *test)
 	manager_start(test, SZ_1M);
 	KUNIT_EXPECT_FALSE(test, grow_now(t, IO_BUFFER_READ, SZ_4K, &buf));
 	KUNIT_EXPECT_FALSE(test, get_reserved(t, IO_BUFFER_READ, SZ_4K, &buf));
-	io_buffer_reserve(t->mgr, &limits_64);
+	io_buffer_enable_reserve(t->mgr, &limits_64);
 	/* Small and large ones of each permission, and no more the next time */
 	KUNIT_ASSERT_EQ(test, t->mgr->memory, 6 * SZ_64K);
-	io_buffer_reserve(t->mgr, &limits_64);
+	io_buffer_enable_reserve(t->mgr, &limits_64);
 	KUNIT_ASSERT_EQ(test, t->mgr->memory, 6 * SZ_64K);
 	no_worker(t);
 	/* The last one is a larger one. */
@@ -493,7 +492,7 @@ static void manager_grows_at_once(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 6);
 	t->fake->fail_map = false;
 	KUNIT_ASSERT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K, &buf));
-	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, io_buffer_iova(&buf)),
+	KUNIT_EXPECT_EQ(test, mock_domain_prot(t->fake, io_buffer_iova(&buf)),
 			IOMMU_READ);
 	io_buffer_pool_put(&buf);
 	/* No slots of that size yet, and one for which there is no room */
@@ -525,10 +524,10 @@ static void manager_grows_at_once_and_later(struct kunit *test)
 	struct io_buffer buf;
 
 	manager_start(test, SZ_64M);
-	io_buffer_reserve(t->mgr, &limits_64);
+	io_buffer_enable_reserve(t->mgr, &limits_64);
 	KUNIT_ASSERT_GT(test, t->mgr->last, too_low);
-	KUNIT_EXPECT_FALSE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_READ, SZ_4K,
-						    too_low, &buf));
+	KUNIT_EXPECT_FALSE(test, io_buffer_grow_atomic(t->mgr, IO_BUFFER_READ, SZ_4K,
+						       too_low, &buf));
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
 
 	KUNIT_EXPECT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K, &buf));
@@ -546,7 +545,7 @@ static void manager_reserve_is_reserved(struct kunit *test)
 	unsigned int class, n;
 
 	manager_start(test, SZ_1M);
-	io_buffer_reserve(t->mgr, &limits_64);
+	io_buffer_enable_reserve(t->mgr, &limits_64);
 	for (perm = 0; perm < IO_BUFFER_NR_PERMS; perm++)
 		for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
 			while (!want_and_get(test, perm, SZ_4K << class,
@@ -583,14 +582,14 @@ static void manager_reserve_has_regions(struct kunit *test)
 	struct io_buffer buf;
 
 	manager_start(test, SZ_16M);
-	io_buffer_reserve(t->mgr, &limits_24);
+	io_buffer_enable_reserve(t->mgr, &limits_24);
 	while (!want_and_get(test, IO_BUFFER_READ, SZ_64K, &limits_24, &buf))
 		;
 	KUNIT_EXPECT_LE(test, t->mgr->nr_chunks,
 			t->mgr->nr_regions - t->mgr->nr_regions / 4);
-	KUNIT_EXPECT_TRUE(test, io_buffer_grow_now(t->mgr, IO_BUFFER_READ,
-						   SZ_64K, limits_24.dma_limit,
-						   &buf));
+	KUNIT_EXPECT_TRUE(test, io_buffer_grow_atomic(t->mgr, IO_BUFFER_READ,
+						      SZ_64K, limits_24.dma_limit,
+						      &buf));
 }
 
 /* However many full chunks are in front of it, a free slot is found. */
@@ -602,7 +601,7 @@ static void manager_reserve_is_found(struct kunit *test)
 	int n;
 
 	manager_start(test, SZ_16M);
-	io_buffer_reserve(t->mgr, &limits_64);
+	io_buffer_enable_reserve(t->mgr, &limits_64);
 	no_worker(t);
 	for (n = 0; n < 20; n++) {
 		KUNIT_ASSERT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K, &last));
@@ -626,12 +625,12 @@ static void manager_looks_after_what_it_drops(struct kunit *test)
 	struct io_buffer buf;
 
 	manager_start(test, SZ_16M);
-	io_buffer_reserve(t->mgr, &limits_64);
+	io_buffer_enable_reserve(t->mgr, &limits_64);
 	KUNIT_ASSERT_TRUE(test, get_reserved(t, IO_BUFFER_READ, SZ_4K, &buf));
 	disable_delayed_work_sync(&t->mgr->age_work);
 	enable_delayed_work(&t->mgr->age_work);
 	KUNIT_ASSERT_FALSE(test, delayed_work_pending(&t->mgr->age_work));
-	io_buffer_drop(t->mgr);
+	io_buffer_free_unused(t->mgr);
 	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 1);
 	KUNIT_EXPECT_TRUE(test, delayed_work_pending(&t->mgr->age_work));
 	io_buffer_pool_put(&buf);
@@ -644,11 +643,11 @@ static void manager_reserve_raises_a_small_budget(struct kunit *test)
 	struct io_buffer buf;
 
 	manager_start(test, SZ_64K);
-	io_buffer_reserve(t->mgr, &limits_64);
+	io_buffer_enable_reserve(t->mgr, &limits_64);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
 	KUNIT_EXPECT_NE(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
 					   &limits_64, &buf), 0);
-	io_buffer_drop(t->mgr);
+	io_buffer_free_unused(t->mgr);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
 	age(t);
 	while (!want_and_get(test, IO_BUFFER_READ, SZ_4K, &limits_64, &buf))
@@ -662,8 +661,9 @@ static void manager_reserve_does_not_wait_for_others(struct kunit *test)
 	struct manager_test *t = test->priv;
 
 	manager_start(test, SZ_16M);
-	KUNIT_ASSERT_TRUE(test, io_buffer_set_limits(t->mgr, &limits_64));
-	io_buffer_reserve(t->mgr, &limits_64);
+	t->mgr->limits = limits_64;
+	t->mgr->limits_set = true;
+	io_buffer_enable_reserve(t->mgr, &limits_64);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
 }
 
@@ -675,14 +675,14 @@ static void manager_grow_now_keeps_its_slot(struct kunit *test)
 	unsigned int i;
 
 	manager_start(test, SZ_16M);
-	io_buffer_reserve(t->mgr, &limits_64);
+	io_buffer_enable_reserve(t->mgr, &limits_64);
 	no_worker(t);
 	KUNIT_ASSERT_TRUE(test, get_reserved(t, IO_BUFFER_READ, SZ_64K, &thief));
 	for (i = 0; i < ARRAY_SIZE(bufs); i++) {
 		KUNIT_ASSERT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_64K, &bufs[i]));
 		KUNIT_EXPECT_FALSE(test, get_reserved(t, IO_BUFFER_READ, SZ_64K, &thief));
 		io_buffer_shrink(SIZE_MAX);
-		KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, io_buffer_iova(&bufs[i])),
+		KUNIT_EXPECT_EQ(test, mock_domain_prot(t->fake, io_buffer_iova(&bufs[i])),
 				IOMMU_READ);
 	}
 }
@@ -708,7 +708,7 @@ static void manager_unmaps_nothing_of_a_suspended_device(struct kunit *test)
 	kunit_activate_static_stub(test, io_buffer_hold_dev, hold_dev_stub);
 	io_buffer_shrink(SIZE_MAX);
 	KUNIT_EXPECT_EQ(test, t->fake->unmaps, 0);
-	io_buffer_drop(t->mgr);
+	io_buffer_free_unused(t->mgr);
 	KUNIT_EXPECT_EQ(test, t->fake->unmaps, 0);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
 	suspended = false;
@@ -732,14 +732,14 @@ static void manager_survives_a_short_unmap(struct kunit *test)
 	io_buffer_pool_put(&buf);
 	kunit_warning_suppress(test) {
 		t->fake->short_unmap = 1;
-		io_buffer_drop(t->mgr);
+		io_buffer_free_unused(t->mgr);
 		t->fake->short_unmap = 0;
 	}
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, SZ_64K / 2);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
 	KUNIT_EXPECT_EQ(test, t->mgr->nr_chunks, 0);
 	KUNIT_EXPECT_EQ(test, io_buffer_total(), total);
-	KUNIT_EXPECT_FALSE(test, io_buffer_find(t->mgr, iova, &again));
+	KUNIT_EXPECT_FALSE(test, io_buffer_lookup(t->mgr, iova, &again));
 	age(t);
 	KUNIT_EXPECT_FALSE(test, delayed_work_pending(&t->mgr->age_work));
 	/* Its addresses are not used again. */
@@ -752,8 +752,6 @@ static void manager_survives_a_short_unmap(struct kunit *test)
 /* On a queue of its own, which does not run while tasks are frozen. */
 static void manager_works_in_the_background(struct kunit *test)
 {
-	struct manager_test *t = test->priv;
-
 	manager_start(test, SZ_1M);
 	KUNIT_EXPECT_PTR_NE(test, io_buffer_queue(), system_freezable_wq);
 }
@@ -767,7 +765,15 @@ static void manager_does_not_try_hard(struct kunit *test)
 	manager_start(test, SZ_64M);
 	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
 					   &limits_64, &buf), 0);
-	KUNIT_EXPECT_EQ(test, t->fake->gfp, IO_BUFFER_GROW_GFP);
+	KUNIT_EXPECT_EQ(test, (__force int)t->fake->gfp,
+			(__force int)(GFP_NOIO | __GFP_NORETRY |
+				      __GFP_NOWARN));
+	/* Not at all for a large chunk */
+	while (t->mgr->memory < SZ_256K)
+		KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+						   &limits_64, &buf), 0);
+	KUNIT_EXPECT_FALSE(test, (__force int)(t->fake->gfp &
+					       __GFP_DIRECT_RECLAIM));
 }
 
 /* There may be room for more once the others have left. */
@@ -800,17 +806,16 @@ static void second_start(struct kunit *test, struct manager_test *other)
 {
 	struct manager_test *t = test->priv;
 
-	other->fake = fake_domain_create(test);
+	other->fake = mock_domain_create(test);
 	other->mgr = kunit_kzalloc(test, sizeof(*other->mgr), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, other->mgr);
-	io_buffer_manager_init(other->mgr, &other->fake->domain,
-			       &other->fake->iovad, t->mgr->memory_max);
+	mock_manager_start(other->mgr, other->fake, t->mgr->memory_max);
 }
 
 static void second_stop(struct manager_test *other)
 {
-	io_buffer_manager_destroy(other->mgr);
-	fake_domain_destroy(other->fake);
+	mock_manager_stop(other->mgr);
+	mock_domain_destroy(other->fake);
 }
 
 /* Hold much that is not in use; return how much. */
@@ -822,7 +827,7 @@ static size_t inflate(struct kunit *test, struct manager_test *t)
 	for (i = 0; i < ARRAY_SIZE(bufs); i++) {
 		while (!io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K,
 				      limits_64.dma_limit, &bufs[i])) {
-			io_buffer_want(t->mgr, IO_BUFFER_READ, SZ_4K, &limits_64);
+			io_buffer_request_grow(t->mgr, IO_BUFFER_READ, SZ_4K, &limits_64);
 			flush_work(&t->mgr->work);
 		}
 	}
@@ -874,7 +879,7 @@ static void manager_gives_what_is_idle_first(struct kunit *test)
 					   &limits_64, &buf), 0);
 	io_buffer_pool_put(&buf);
 	inflate(test, &other);
-	io_buffer_pool_age(other.mgr->pools[IO_BUFFER_READ][0]);
+	io_buffer_pool_clear_referenced(other.mgr->pools[IO_BUFFER_READ][0]);
 	KUNIT_EXPECT_GE(test, io_buffer_shrink(SZ_64K), SZ_64K);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
 	second_stop(&other);
@@ -897,13 +902,13 @@ static void manager_keeps_to_the_total(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, io_buffer_total(), total + SZ_256K);
 	KUNIT_EXPECT_GT(test, io_buffer_total_refused(), refused);
 
-	io_buffer_want(other.mgr, IO_BUFFER_READ, SZ_4K, &limits_64);
+	io_buffer_request_grow(other.mgr, IO_BUFFER_READ, SZ_4K, &limits_64);
 	flush_work(&other.mgr->work);
 	KUNIT_EXPECT_EQ(test, other.mgr->memory, 0);
 	/* Nor does it wake the worker for each miss. */
 	KUNIT_EXPECT_GT(test, other.mgr->retry_at, get_jiffies_64());
 
-	io_buffer_reserve(other.mgr, &limits_64);
+	io_buffer_enable_reserve(other.mgr, &limits_64);
 	KUNIT_EXPECT_EQ(test, other.mgr->memory, 6 * SZ_64K);
 	second_stop(&other);
 	KUNIT_EXPECT_EQ(test, io_buffer_total(), total + SZ_256K);
@@ -917,8 +922,8 @@ struct manager_end {
 
 static void manager_end(struct work_struct *work)
 {
-	io_buffer_manager_destroy(container_of(work, struct manager_end,
-					       work)->mgr);
+	mock_manager_stop(container_of(work, struct manager_end,
+				       work)->mgr);
 }
 
 /* Ageing is under way, and the manager on its way out. */
@@ -938,7 +943,7 @@ static void manager_ends_while_it_gives_back(struct kunit *test)
 	maps = t->fake->maps;
 
 	mutex_lock(&mgr->lock);
-	io_buffer_reclaim_soon(mgr, SIZE_MAX);
+	io_buffer_kick_reclaim(mgr, SIZE_MAX);
 	while (!(work_busy(&mgr->age_work.work) & WORK_BUSY_RUNNING))
 		msleep(20);
 	end.mgr = mgr;
@@ -964,10 +969,10 @@ static void manager_goes_without_a_window(struct kunit *test)
 	limits.dma_limit = DMA_BIT_MASK(16);
 	KUNIT_EXPECT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
 					   &limits, &buf),
-			-1 - IO_BUFFER_MISS_COLD);
+			-1 - IO_BUFFER_MISS_EMPTY);
 	KUNIT_EXPECT_EQ(test, t->mgr->size, 0);
 	/* And asking in vain does not keep the worker busy. */
-	io_buffer_want(t->mgr, IO_BUFFER_READ, SZ_4K, &limits);
+	io_buffer_request_grow(t->mgr, IO_BUFFER_READ, SZ_4K, &limits);
 	KUNIT_EXPECT_FALSE(test, work_pending(&t->mgr->work));
 }
 

@@ -14,12 +14,12 @@
 #include <linux/string.h>
 
 #include "../io-buffer-pool.h"
-#include "fake-domain.h"
+#include "mock-domain.h"
 
 #define BASE	0x40000000UL
 
 struct pool_test {
-	struct fake_domain *fake;
+	struct mock_domain *fake;
 	struct io_buffer_pool *pool;
 };
 
@@ -29,7 +29,7 @@ static int pool_test_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, t);
 	test->priv = t;
-	t->fake = fake_domain_create(test);
+	t->fake = mock_domain_create(test);
 	t->pool = io_buffer_pool_create(&t->fake->domain, IOMMU_READ,
 					NUMA_NO_NODE, 13, 12, 4, GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, t->pool);
@@ -42,7 +42,7 @@ static void pool_test_exit(struct kunit *test)
 
 	io_buffer_pool_destroy(t->pool);
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
-	fake_domain_destroy(t->fake);
+	mock_domain_destroy(t->fake);
 }
 
 static struct io_buffer_chunk *add_chunk(struct kunit *test, dma_addr_t iova,
@@ -53,7 +53,7 @@ static struct io_buffer_chunk *add_chunk(struct kunit *test, dma_addr_t iova,
 
 	chunk = io_buffer_chunk_create(t->pool, iova, size, GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, chunk);
-	io_buffer_chunk_publish(chunk);
+	io_buffer_chunk_online(chunk);
 	return chunk;
 }
 
@@ -88,9 +88,9 @@ static void pool_chunk_is_mapped_once_and_zeroed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, SZ_64K);
 	KUNIT_EXPECT_NULL(test, memchr_inv(chunk->vaddr, 0, SZ_64K));
 	for (iova = BASE; iova < BASE + SZ_64K; iova += SZ_4K)
-		KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, iova),
+		KUNIT_EXPECT_EQ(test, mock_domain_prot(t->fake, iova),
 				IOMMU_READ);
-	KUNIT_EXPECT_EQ(test, fake_domain_prot(t->fake, BASE + SZ_64K), 0);
+	KUNIT_EXPECT_EQ(test, mock_domain_prot(t->fake, BASE + SZ_64K), 0);
 }
 
 static void pool_unmap_syncs(struct kunit *test)
@@ -120,7 +120,7 @@ static void pool_hands_out_each_slot_once(struct kunit *test)
 		KUNIT_ASSERT_TRUE(test, get(t->pool, &buf));
 		KUNIT_EXPECT_TRUE(test, IS_ALIGNED(io_buffer_iova(&buf), SZ_8K));
 		KUNIT_EXPECT_PTR_EQ(test, io_buffer_vaddr(&buf),
-				    fake_domain_vaddr(t->fake,
+				    mock_domain_vaddr(t->fake,
 						      io_buffer_iova(&buf)));
 		nr = buf.nr + buf.chunk->index * 8;
 		KUNIT_EXPECT_FALSE(test, test_and_set_bit(nr, seen));
@@ -167,8 +167,8 @@ static void pool_retires_idle_chunks(struct kunit *test)
 	KUNIT_ASSERT_PTR_EQ(test, bufs[23].chunk, young);
 	for (i = 1; i < 23; i++) {
 		io_buffer_pool_put(&bufs[i]);
-		KUNIT_EXPECT_FALSE(test, io_buffer_chunk_retire(old));
-		KUNIT_EXPECT_FALSE(test, io_buffer_chunk_retire(young));
+		KUNIT_EXPECT_FALSE(test, io_buffer_chunk_offline(old));
+		KUNIT_EXPECT_FALSE(test, io_buffer_chunk_offline(young));
 	}
 	io_buffer_pool_put(&bufs[0]);
 	io_buffer_pool_put(&bufs[23]);
@@ -181,7 +181,7 @@ static void pool_retires_idle_chunks(struct kunit *test)
 	for (i = 0; i < 24; i++)
 		io_buffer_pool_put(&bufs[i]);
 
-	KUNIT_ASSERT_TRUE(test, io_buffer_chunk_retire(old));
+	KUNIT_ASSERT_TRUE(test, io_buffer_chunk_offline(old));
 	io_buffer_chunk_destroy(old);
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, SZ_128K);
 	for (i = 0; i < 16; i++) {
@@ -209,10 +209,10 @@ static void pool_slot_is_taken_before_others_can(struct kunit *test)
 	chunk = io_buffer_chunk_create(t->pool, BASE, SZ_64K, GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, chunk);
 	io_buffer_chunk_take_first(chunk, &first);
-	io_buffer_chunk_publish(chunk);
+	io_buffer_chunk_online(chunk);
 	KUNIT_EXPECT_EQ(test, used(t->pool), 1);
 	KUNIT_EXPECT_EQ(test, io_buffer_iova(&first), BASE);
-	KUNIT_EXPECT_FALSE(test, io_buffer_chunk_retire(chunk));
+	KUNIT_EXPECT_FALSE(test, io_buffer_chunk_offline(chunk));
 	for (i = 0; i < 7; i++) {
 		KUNIT_ASSERT_TRUE(test, get(t->pool, &buf));
 		KUNIT_EXPECT_NE(test, io_buffer_iova(&buf), BASE);
@@ -228,6 +228,7 @@ static void pool_search_has_an_end(struct kunit *test)
 	struct pool_test *t = test->priv;
 	struct io_buffer buf, last;
 	unsigned int i;
+	bool found;
 
 	io_buffer_pool_destroy(t->pool);
 	t->pool = io_buffer_pool_create(&t->fake->domain, IOMMU_READ,
@@ -240,16 +241,21 @@ static void pool_search_has_an_end(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, used(t->pool), 20 * 8);
 	/* What is known to be full is not looked at again. */
 	KUNIT_EXPECT_EQ(test, bitmap_weight(t->pool->full, 20), 20);
-	KUNIT_EXPECT_FALSE(test, io_buffer_chunk_retire(last.chunk));
+	KUNIT_EXPECT_FALSE(test, io_buffer_chunk_offline(last.chunk));
 	KUNIT_EXPECT_EQ(test, bitmap_weight(t->pool->full, 20), 20);
 
 	bitmap_zero(t->pool->full, 20);
 	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
 	KUNIT_EXPECT_EQ(test, bitmap_weight(t->pool->full, 20), 8);
-	/* But none is lost. */
+	/* But none is lost, and one for which a miss is an error finds it at once. */
 	io_buffer_pool_put(&last);
-	for (i = 0; i < 3 && !get(t->pool, &buf); i++)
-		;
+	io_buffer_pool_clear_referenced(t->pool);
+	bitmap_zero(t->pool->full, 20);
+	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
+	bitmap_zero(t->pool->full, 20);
+	scoped_guard(preempt)
+		found = io_buffer_pool_get_any(t->pool, &buf);
+	KUNIT_EXPECT_TRUE(test, found);
 	KUNIT_EXPECT_EQ(test, used(t->pool), 20 * 8);
 }
 
@@ -261,7 +267,7 @@ static void pool_hint_outlives_its_chunk(struct kunit *test)
 	struct io_buffer buf;
 	unsigned int i;
 
-	KUNIT_ASSERT_TRUE(test, io_buffer_chunk_retire(chunk));
+	KUNIT_ASSERT_TRUE(test, io_buffer_chunk_offline(chunk));
 	io_buffer_chunk_destroy(chunk);
 	add_chunk(test, BASE, SZ_64K);
 	/* As if all CPUs had last found something in the old one's last word */
@@ -281,14 +287,14 @@ static void pool_knows_what_was_touched(struct kunit *test)
 	struct io_buffer_chunk *chunk = add_chunk(test, BASE, SZ_64K);
 	struct io_buffer buf;
 
-	KUNIT_EXPECT_TRUE(test, chunk->touched);
-	io_buffer_pool_age(t->pool);
-	KUNIT_EXPECT_FALSE(test, chunk->touched);
+	KUNIT_EXPECT_TRUE(test, chunk->referenced);
+	io_buffer_pool_clear_referenced(t->pool);
+	KUNIT_EXPECT_FALSE(test, chunk->referenced);
 	KUNIT_ASSERT_TRUE(test, get(t->pool, &buf));
-	KUNIT_EXPECT_TRUE(test, chunk->touched);
+	KUNIT_EXPECT_TRUE(test, chunk->referenced);
 	io_buffer_pool_put(&buf);
-	io_buffer_pool_age(t->pool);
-	KUNIT_EXPECT_FALSE(test, chunk->touched);
+	io_buffer_pool_clear_referenced(t->pool);
+	KUNIT_EXPECT_FALSE(test, chunk->referenced);
 }
 
 static void pool_survives_a_refusing_iommu(struct kunit *test)
@@ -390,7 +396,7 @@ static void pool_stress(struct kunit *test)
 							    "pool/%u", i)));
 	/* Meanwhile the second chunk comes and goes. */
 	while (!try_wait_for_completion(&s->done)) {
-		if (io_buffer_chunk_retire(chunk)) {
+		if (io_buffer_chunk_offline(chunk)) {
 			io_buffer_chunk_destroy(chunk);
 			retired++;
 			chunk = add_chunk(test, BASE + SZ_2M, SZ_64K);

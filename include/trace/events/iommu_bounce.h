@@ -9,10 +9,7 @@
 #include <linux/dma-direction.h>
 #include <linux/tracepoint.h>
 
-/*
- * What is looked into only when an event is recorded: io-bounce-traces.c knows
- * these, those who trace need not.
- */
+/* Complete in io-bounce-debugfs.c, which creates the events */
 struct io_buffer;
 struct io_buffer_manager;
 struct io_buffer_pool;
@@ -27,24 +24,21 @@ TRACE_DEFINE_ENUM(DMA_FROM_DEVICE);
 		{ DMA_TO_DEVICE, "TO_DEVICE" }, \
 		{ DMA_FROM_DEVICE, "FROM_DEVICE" })
 
-TRACE_DEFINE_ENUM(IO_BUFFER_MISS_COLD);
-TRACE_DEFINE_ENUM(IO_BUFFER_MISS_BUSY);
+TRACE_DEFINE_ENUM(IO_BUFFER_MISS_EMPTY);
+TRACE_DEFINE_ENUM(IO_BUFFER_MISS_FULL);
 TRACE_DEFINE_ENUM(IO_BUFFER_MISS_MASK);
 TRACE_DEFINE_ENUM(IO_BUFFER_MISS_SIZE);
 
-/* Named as the counters in debugfs */
-#define show_bounce_miss(cause) \
-	__print_symbolic(cause, \
-		{ IO_BUFFER_MISS_COLD, "cold" }, \
-		{ IO_BUFFER_MISS_BUSY, "busy" }, \
+/* As the counters in debugfs */
+#define show_bounce_miss(reason) \
+	__print_symbolic(reason, \
+		{ IO_BUFFER_MISS_EMPTY, "empty" }, \
+		{ IO_BUFFER_MISS_FULL, "full" }, \
 		{ IO_BUFFER_MISS_MASK, "mask" }, \
 		{ IO_BUFFER_MISS_SIZE, "size" })
 
-/*
- * The size is that which was mapped, in both events: the driver may say another
- * one when it unmaps.
- */
-DECLARE_EVENT_CLASS(bounce_mapping,
+/* Both events have the size that was mapped, whatever size the driver unmaps. */
+DECLARE_EVENT_CLASS(iommu_bounce_mapping,
 	TP_PROTO(struct device *dev, dma_addr_t addr,
 		 const struct io_buffer *buf),
 	TP_ARGS(dev, addr, buf),
@@ -73,17 +67,17 @@ DECLARE_EVENT_CLASS(bounce_mapping,
 		__entry->slot)
 );
 
-DEFINE_EVENT(bounce_mapping, bounce_map,
+DEFINE_EVENT(iommu_bounce_mapping, iommu_bounce_map,
 	TP_PROTO(struct device *dev, dma_addr_t addr,
 		 const struct io_buffer *buf),
 	TP_ARGS(dev, addr, buf));
 
-DEFINE_EVENT(bounce_mapping, bounce_unmap,
+DEFINE_EVENT(iommu_bounce_mapping, iommu_bounce_unmap,
 	TP_PROTO(struct device *dev, dma_addr_t addr,
 		 const struct io_buffer *buf),
 	TP_ARGS(dev, addr, buf));
 
-TRACE_EVENT(bounce_sync,
+TRACE_EVENT(iommu_bounce_sync,
 	TP_PROTO(struct device *dev, dma_addr_t addr, size_t size,
 		 enum dma_data_direction dir, bool for_cpu),
 	TP_ARGS(dev, addr, size, dir, for_cpu),
@@ -112,37 +106,34 @@ TRACE_EVENT(bounce_sync,
 		__entry->for_cpu ? "cpu" : "device")
 );
 
-TRACE_EVENT(bounce_miss,
+TRACE_EVENT(iommu_bounce_miss,
 	TP_PROTO(struct device *dev, size_t size, enum dma_data_direction dir,
-		 unsigned int cause),
-	TP_ARGS(dev, size, dir, cause),
+		 unsigned int reason),
+	TP_ARGS(dev, size, dir, reason),
 
 	TP_STRUCT__entry(
 		__string(device, dev_name(dev))
 		__field(size_t, size)
 		__field(enum dma_data_direction, dir)
-		__field(unsigned int, cause)
+		__field(unsigned int, reason)
 	),
 
 	TP_fast_assign(
 		__assign_str(device);
 		__entry->size = size;
 		__entry->dir = dir;
-		__entry->cause = cause;
+		__entry->reason = reason;
 	),
 
-	TP_printk("%s dir=%s size=%zu cause=%s",
+	TP_printk("%s dir=%s size=%zu reason=%s",
 		__get_str(device),
 		show_bounce_dir(__entry->dir),
 		__entry->size,
-		show_bounce_miss(__entry->cause))
+		show_bounce_miss(__entry->reason))
 );
 
-/*
- * A domain may serve several devices: it is told by the number of its group, as
- * in debugfs. No chunk is handed in, for one that was given back is gone.
- */
-DECLARE_EVENT_CLASS(bounce_chunk,
+/* A chunk belongs to a domain, which is identified by its group as in debugfs. */
+DECLARE_EVENT_CLASS(iommu_bounce_chunk,
 	TP_PROTO(const struct io_buffer_manager *mgr,
 		 const struct io_buffer_pool *pool, dma_addr_t iova,
 		 size_t size),
@@ -175,28 +166,28 @@ DECLARE_EVENT_CLASS(bounce_chunk,
 		__entry->memory)
 );
 
-DEFINE_EVENT(bounce_chunk, bounce_grow,
+DEFINE_EVENT(iommu_bounce_chunk, iommu_bounce_chunk_add,
 	TP_PROTO(const struct io_buffer_manager *mgr,
 		 const struct io_buffer_pool *pool, dma_addr_t iova,
 		 size_t size),
 	TP_ARGS(mgr, pool, iova, size));
 
-DEFINE_EVENT(bounce_chunk, bounce_retire,
+DEFINE_EVENT(iommu_bounce_chunk, iommu_bounce_chunk_free,
 	TP_PROTO(const struct io_buffer_manager *mgr,
 		 const struct io_buffer_pool *pool, dma_addr_t iova,
 		 size_t size),
 	TP_ARGS(mgr, pool, iova, size));
 
-TRACE_EVENT(bounce_limit,
-	TP_PROTO(int group, const size_t *bytes, unsigned long ns_map),
-	TP_ARGS(group, bytes, ns_map),
+TRACE_EVENT(iommu_bounce_limit,
+	TP_PROTO(int group, const size_t *bytes, unsigned long direct_ns),
+	TP_ARGS(group, bytes, direct_ns),
 
 	TP_STRUCT__entry(
 		__field(int, group)
 		__field(size_t, to_device)
 		__field(size_t, from_device)
 		__field(size_t, bidirectional)
-		__field(unsigned long, ns_map)
+		__field(unsigned long, direct_ns)
 	),
 
 	TP_fast_assign(
@@ -204,15 +195,15 @@ TRACE_EVENT(bounce_limit,
 		__entry->to_device = bytes[DMA_TO_DEVICE];
 		__entry->from_device = bytes[DMA_FROM_DEVICE];
 		__entry->bidirectional = bytes[DMA_BIDIRECTIONAL];
-		__entry->ns_map = ns_map;
+		__entry->direct_ns = direct_ns;
 	),
 
-	TP_printk("group=%d to_device=%zu from_device=%zu bidirectional=%zu ns_map=%lu",
+	TP_printk("group=%d to_device=%zu from_device=%zu bidirectional=%zu direct_ns=%lu",
 		__entry->group,
 		__entry->to_device,
 		__entry->from_device,
 		__entry->bidirectional,
-		__entry->ns_map)
+		__entry->direct_ns)
 );
 
 #endif /* _TRACE_IOMMU_BOUNCE_H */

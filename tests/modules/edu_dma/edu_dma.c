@@ -415,7 +415,8 @@ static int iova_map(struct edu *edu, struct dma_iova_state *state,
 	size_t linked = 0;
 	int ret;
 
-	if (!dma_iova_try_alloc(edu->dev, state, 0, IOVA_LEN))
+	if (!dma_iova_try_alloc(edu->dev, state, 0, IOVA_LEN,
+				ARRAY_SIZE(iova_page), dir, 0))
 		return skip(edu, "no DMA IOVA API for this device");
 	while (linked < IOVA_LEN) {
 		size_t len = min_t(size_t, IOVA_LEN - linked, SZ_4K);
@@ -475,7 +476,8 @@ static int iova_unused(struct edu *edu)
 	int i;
 
 	for (i = 0; i < 10000; i++)
-		if (dma_iova_try_alloc(edu->dev, &state, 0, SZ_64K))
+		if (dma_iova_try_alloc(edu->dev, &state, 0, SZ_64K, 1,
+				       i % 2 ? DMA_TO_DEVICE : DMA_NONE, 0))
 			dma_iova_free(edu->dev, &state);
 	return 0;
 }
@@ -598,7 +600,8 @@ static int never_synced_iova(struct edu *edu)
 	struct dma_iova_state state;
 	int ret;
 
-	if (!dma_iova_try_alloc(edu->dev, &state, 0, STAYS_LEN))
+	if (!dma_iova_try_alloc(edu->dev, &state, 0, STAYS_LEN, 1, dir,
+				DMA_ATTR_LONG_LIVED))
 		return skip(edu, "no DMA IOVA API for this device");
 	ret = dma_iova_link(edu->dev, &state,
 			    virt_to_phys(edu->buf + STAYS_AT), 0, STAYS_LEN,
@@ -807,8 +810,8 @@ static int small_linked(struct edu *edu, size_t len)
 	if (ret)
 		goto out;
 	phys = virt_to_phys(small.buf[1]);
-	if (!dma_iova_try_alloc(edu->dev, &state, phys, len)) {
-		ret = skip(edu, "no DMA IOVA API for this device");
+	if (!dma_iova_try_alloc(edu->dev, &state, phys, len, 1, dir, 0)) {
+		ret = skip(edu, "no DMA IOVA API for this buffer");
 		goto out;
 	}
 	ret = dma_iova_link(edu->dev, &state, phys, 0, len, dir, 0);
@@ -1153,7 +1156,7 @@ static noinline void breaks_write_linked(struct edu *edu)
 	struct dma_iova_state state;
 	phys_addr_t phys = virt_to_phys(edu->buf);
 
-	if (!dma_iova_try_alloc(edu->dev, &state, 0, SZ_8K))
+	if (!dma_iova_try_alloc(edu->dev, &state, 0, SZ_8K, 1, DMA_FROM_DEVICE, 0))
 		return cannot(edu, __func__);
 	if (dma_iova_link(edu->dev, &state, phys, 0, SZ_8K, DMA_FROM_DEVICE, 0))
 		return dma_iova_free(edu->dev, &state);

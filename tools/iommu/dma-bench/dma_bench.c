@@ -116,8 +116,8 @@ static int map_iova(struct worker *w, struct buffer *b)
 	size_t offset = 0;
 	int i, ret;
 
-	b->by_iova = dma_iova_try_alloc(w->dev, &b->state,
-					sg_phys(b->sgt.sgl), w->run->size);
+	b->by_iova = dma_iova_try_alloc(w->dev, &b->state, sg_phys(b->sgt.sgl),
+					w->run->size, b->sgt.nents, w->dir, 0);
 	if (!b->by_iova)
 		return -EOPNOTSUPP;
 

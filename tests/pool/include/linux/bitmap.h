@@ -2,6 +2,8 @@
 #ifndef __POOL_LINUX_BITMAP_H
 #define __POOL_LINUX_BITMAP_H
 
+#include <string.h>
+
 #include <linux/bitops.h>
 #include <linux/slab.h>
 

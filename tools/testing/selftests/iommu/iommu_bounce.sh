@@ -19,25 +19,26 @@ MEMORY_MIN=65536	# the least that iommu.bounce_memory may be
 IDLE=10			# seconds after which nothing is held
 
 COUNTERS="hits_single hits_sg hits_iova
-	miss_cold miss_busy miss_mask miss_size
-	skip_limit skip_attrs skip_device skip_unpromised skip_memory
-	must_hits must_misses bytes_in bytes_out
-	slots_used slots_high_water memory memory_max
-	chunks chunks_grown chunks_returned window_size
+	miss_empty miss_full miss_mask miss_size
+	direct_limit direct_attrs direct_device direct_unpromised direct_memory
+	mandatory_hits mandatory_misses bytes_in bytes_out
+	slots_used slots_used_hiwater memory memory_max
+	chunks chunks_added chunks_freed window_size
 	limit_to_device limit_from_device"
 # What is never less than it was
 GROWING="hits_single hits_sg hits_iova
-	miss_cold miss_busy miss_mask miss_size
-	skip_limit skip_attrs skip_device skip_unpromised skip_memory
-	must_hits must_misses bytes_in bytes_out
-	slots_high_water chunks_grown chunks_returned
-	limit_trials limit_probes"
+	miss_empty miss_full miss_mask miss_size
+	direct_limit direct_attrs direct_device direct_unpromised direct_memory
+	mandatory_hits mandatory_misses bytes_in bytes_out
+	slots_used_hiwater chunks_added chunks_freed
+	tune_trials tune_probes"
 
 # Parameters that make no sense, splats in the code, and what drivers do wrong
 COMPLAINTS='iommu: bounce: .*expected'
 COMPLAINTS="$COMPLAINTS|(WARNING|BUG|RIP|pc ?):.*[ :](io_bounce|io_buffer)_"
 COMPLAINTS="$COMPLAINTS|WARNING: .*drivers/iommu/io-b(ounce|uffer)"
-COMPLAINTS="$COMPLAINTS|no DMA mapping at |DMA mapping of [0-9]+ bytes used with"
+COMPLAINTS="$COMPLAINTS|unmap or sync (of unmapped DMA address|exceeds DMA mapping)"
+COMPLAINTS="$COMPLAINTS|DMA mapping of [0-9]+ bytes unmapped with"
 
 skip_all()
 {
@@ -98,8 +99,8 @@ value()
 }
 
 hits() { value "$1" "$2" hits_single hits_sg hits_iova; }
-misses() { value "$1" "$2" miss_cold miss_busy miss_mask miss_size; }
-skips() { value "$1" "$2" skip_limit skip_attrs skip_device skip_unpromised skip_memory; }
+misses() { value "$1" "$2" miss_empty miss_full miss_mask miss_size; }
+skips() { value "$1" "$2" direct_limit direct_attrs direct_device direct_unpromised direct_memory; }
 tried() { echo $(($(hits "$1" "$2") + $(misses "$1" "$2"))); }
 mapped() { echo $(($(tried "$1" "$2") + $(skips "$1" "$2"))); }
 copied() { value "$1" "$2" bytes_in bytes_out; }
@@ -165,11 +166,11 @@ limits_in_bounds()
 # whole of a later one, whatever was counted meanwhile.
 parts_fit()
 {
-	at_most "$1" "$(value before "$1" must_hits)" "$(hits after "$1")" \
-		"must_hits and hits" &&
-		at_most "$1" "$(value before "$1" chunks_returned)" \
-			"$(value after "$1" chunks_grown)" \
-			"chunks_returned and chunks_grown"
+	at_most "$1" "$(value before "$1" mandatory_hits)" "$(hits after "$1")" \
+		"mandatory_hits and hits" &&
+		at_most "$1" "$(value before "$1" chunks_freed)" \
+			"$(value after "$1" chunks_added)" \
+			"chunks_freed and chunks_added"
 }
 
 never_less()

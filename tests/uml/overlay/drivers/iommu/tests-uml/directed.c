@@ -395,7 +395,8 @@ static void iova_like_block(struct kunit *test)
 		total += len[i];
 	}
 	for (round = 0; round < 2; round++) {
-		if (!dma_iova_try_alloc(f->dev, &state, 0, total))
+		if (!iova_try_alloc(f->dev, &state, 0, total,
+				    ARRAY_SIZE(page), DMA_FROM_DEVICE, 0))
 			goto next;
 		for (i = 0, linked = 0; i < ARRAY_SIZE(page); i++) {
 			phys_addr_t phys = virt_to_phys(f->buf) +
@@ -437,7 +438,8 @@ static void iova_like_tso(struct kunit *test)
 	int round, ret;
 
 	for (round = 0; round < 2; round++, warm_up(test, f)) {
-		if (!dma_iova_try_alloc(f->dev, &state, phys + 66, 5000))
+		if (!iova_try_alloc(f->dev, &state, phys + 66, 5000, 2,
+				    DMA_TO_DEVICE, 0))
 			continue;
 		KUNIT_ASSERT_EQ(test, dma_iova_link(f->dev, &state, phys + 66,
 						    0, 1000, DMA_TO_DEVICE, 0),
@@ -470,8 +472,8 @@ static void iova_like_hmm(struct kunit *test)
 	int i;
 
 	warm_up(test, f);
-	KUNIT_ASSERT_TRUE(test, dma_iova_try_alloc(f->dev, &state, 0,
-						   16 * SZ_4K));
+	KUNIT_ASSERT_TRUE(test, iova_try_alloc(f->dev, &state, 0, 16 * SZ_4K,
+					       16, DMA_NONE, attrs));
 	for (i = 0; i < ARRAY_SIZE(at); i++) {
 		size_t offset = at[i] * SZ_4K;
 		u8 *page = f->buf + (20 + i) * SZ_4K;
@@ -510,7 +512,8 @@ static void iova_space_unused(struct kunit *test)
 	warm_up(test, f);
 	/* Many times the space there is, so that a leak would show. */
 	for (i = 0; i < 40000; i++) {
-		if (!dma_iova_try_alloc(f->dev, &state, i % SZ_4K, SZ_64K)) {
+		if (!iova_try_alloc(f->dev, &state, i % SZ_4K, SZ_64K, 1,
+				    i % 3 ? DMA_TO_DEVICE : DMA_NONE, 0)) {
 			KUNIT_ASSERT_TRUE(test, expect_bounce);
 			continue;
 		}
@@ -530,7 +533,8 @@ static void iova_link_fails(struct kunit *test)
 	size_t linked;
 
 	for (every = 1; every < 9; every++) {
-		if (!dma_iova_try_alloc(f->dev, &state, 0, 80 * SZ_4K))
+		if (!iova_try_alloc(f->dev, &state, 0, 80 * SZ_4K, 40,
+				    DMA_BIDIRECTIONAL, 0))
 			continue;
 		mock_fail_maps(every);
 		for (i = 0, linked = 0; i < 20; i++) {
@@ -651,7 +655,7 @@ static void map_and_unmap_all_ways(struct kunit *test, struct fixture *f, int i)
 	KUNIT_ASSERT_GT(test, dma_map_sg(f->dev, sgl, 2, dir), 0);
 	dma_unmap_sg(f->dev, sgl, 2, dir);
 
-	if (!dma_iova_try_alloc(f->dev, &state, 0, len))
+	if (!iova_try_alloc(f->dev, &state, 0, len, 1, dir, 0))
 		return;
 	KUNIT_ASSERT_EQ(test, dma_iova_link(f->dev, &state,
 					    virt_to_phys(f->buf), 0, len, dir,
@@ -741,58 +745,6 @@ static void bounced_addresses_need_sync(struct kunit *test)
 	else
 		KUNIT_EXPECT_TRUE(test, dma_need_sync(f->dev, addr));
 	dma_unmap_single(f->dev, addr, SZ_4K, DMA_TO_DEVICE);
-}
-
-static bool bounced(struct kunit *test, struct fixture *f, dma_addr_t addr)
-{
-	phys_addr_t phys = 0;
-
-	KUNIT_EXPECT_TRUE(test, mock_dev_reaches(f->dev, addr, IOMMU_READ,
-						 &phys));
-	return phys != virt_to_phys(f->buf);
-}
-
-/*
- * A device that does not get on with bounce buffers joins a group that has them:
- * what is mapped stays right, and from then on nothing is bounced for any of them.
- */
-static void device_that_never_bounces(struct kunit *test)
-{
-	static const enum mock_profile_id ids[] = { MOCK_JOINED, MOCK_NEVER };
-	struct fixture *f = test->priv;
-	dma_addr_t addr, other;
-	int i, id;
-
-	mock_device_del(MOCK_NEVER);
-	mock_device_del(MOCK_JOINED);
-	KUNIT_ASSERT_EQ(test, mock_device_add(MOCK_JOINED), 0);
-	fixture(test, MOCK_JOINED);
-	warm_up(test, f);
-	addr = map(test, f, 0, SZ_4K, DMA_BIDIRECTIONAL);
-	if (expect_bounce)
-		KUNIT_EXPECT_TRUE(test, bounced(test, f, addr));
-
-	KUNIT_ASSERT_EQ(test, mock_device_add(MOCK_NEVER), 0);
-	KUNIT_ASSERT_PTR_EQ(test, mock_device(MOCK_NEVER)->iommu_group,
-			    mock_device(MOCK_JOINED)->iommu_group);
-	for (id = 0; id < ARRAY_SIZE(ids); id++) {
-		f->dev = mock_device(ids[id]);
-		warm_up(test, f);
-		other = map(test, f, 0, SZ_4K, DMA_TO_DEVICE);
-		KUNIT_EXPECT_FALSE(test, bounced(test, f, other));
-		dma_unmap_single(f->dev, other, SZ_4K, DMA_TO_DEVICE);
-	}
-
-	f->dev = mock_device(MOCK_JOINED);
-	random_data(f->tmp, SZ_4K);
-	KUNIT_EXPECT_EQ(test, mock_dev_write(f->dev, addr, f->tmp, SZ_4K), 0);
-	dma_unmap_single(f->dev, addr, SZ_4K, DMA_BIDIRECTIONAL);
-	memcpy(f->old, f->tmp, SZ_4K);
-	EXPECT_BYTES_EQUAL(test, f->buf, f->old, BUF_SIZE);
-	/* What was in use when it came goes once it is idle. */
-	for (i = 0; i < 150 && mock_pages_mapped_for(f->dev); i++)
-		msleep(100);
-	KUNIT_EXPECT_EQ(test, mock_pages_mapped_for(f->dev), 0);
 }
 
 /* Random traffic. */
@@ -982,7 +934,6 @@ static struct kunit_case model_cases[] = {
 	KUNIT_CASE(iommu_is_left_alone),
 	KUNIT_CASE(automatic_limit_begins),
 	KUNIT_CASE(small_buffers_are_bounced),
-	KUNIT_CASE(device_that_never_bounces),
 	KUNIT_CASE_PARAM(random_traffic, profile_gen_params),
 	KUNIT_CASE_PARAM(random_traffic_failing_iommu, profile_gen_params),
 	KUNIT_CASE_PARAM(random_traffic_under_pressure, profile_gen_params),

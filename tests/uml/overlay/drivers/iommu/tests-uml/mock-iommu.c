@@ -108,17 +108,8 @@ const struct mock_profile mock_profiles[MOCK_NR_PROFILES] = {
 	}, [MOCK_NONCOHERENT] = {
 		.name = "non-coherent", .mask = DMA_BIT_MASK(64),
 		.noncoherent = true,
-		/*
-		 * Else SWIOTLB, which has what must be bounced, does not keep the
-		 * offset in the page, without which the DMA IOVA API cannot link.
-		 */
+		/* Else SWIOTLB does not keep the offset in the page. */
 		.min_align = SZ_4K - 1,
-	}, [MOCK_JOINED] = {
-		.name = "shared domain, first", .mask = DMA_BIT_MASK(64),
-		.group = 2,
-	}, [MOCK_NEVER] = {
-		.name = "shared domain, no bounce buffers", .mask = DMA_BIT_MASK(64),
-		.group = 2, .never = true,
 	},
 };
 
@@ -458,13 +449,6 @@ static void mock_get_resv_regions(struct device *dev, struct list_head *head)
 		list_add_tail(&region->list, head);
 }
 
-#ifdef CONFIG_IOMMU_BOUNCE_BUFFERS
-static enum iommu_bounce_hint mock_bounce_hint(struct device *dev)
-{
-	return dev_profile(dev)->never ? IOMMU_BOUNCE_NEVER : IOMMU_BOUNCE_NEUTRAL;
-}
-#endif
-
 static struct iommu_domain mock_identity = {
 	.type = IOMMU_DOMAIN_IDENTITY,
 	.ops = &(const struct iommu_domain_ops){ .attach_dev = mock_attach },
@@ -476,9 +460,6 @@ static const struct iommu_ops mock_ops = {
 	.probe_device = mock_probe_device,
 	.device_group = mock_device_group,
 	.get_resv_regions = mock_get_resv_regions,
-#ifdef CONFIG_IOMMU_BOUNCE_BUFFERS
-	.bounce_hint = mock_bounce_hint,
-#endif
 	.identity_domain = &mock_identity,
 	.default_domain_ops = &mock_domain_ops,
 };

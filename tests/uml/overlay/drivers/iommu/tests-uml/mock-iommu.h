@@ -26,7 +26,6 @@
  * @granule_shift: smallest IOMMU page
  * @group: profiles with the same nonzero number share a domain
  * @noncoherent: the device does not snoop the CPU's caches
- * @never: its IOMMU says that it does not get on with bounce buffers
  */
 struct mock_profile {
 	const char *name;
@@ -41,7 +40,6 @@ struct mock_profile {
 	u8 granule_shift;
 	u8 group;
 	bool noncoherent;
-	bool never;
 };
 
 enum mock_profile_id {
@@ -56,8 +54,6 @@ enum mock_profile_id {
 	MOCK_SHARED_WIDE,
 	MOCK_SHARED_NARROW,
 	MOCK_NONCOHERENT,
-	MOCK_JOINED,
-	MOCK_NEVER,
 	MOCK_NR_PROFILES
 };
 

@@ -16,6 +16,7 @@
 #include <kunit/test.h>
 #include <linux/bitops.h>
 #include <linux/completion.h>
+#include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/iommu.h>
 #include <linux/irqflags.h>
@@ -571,9 +572,9 @@ static bool map_iova(struct model *m, struct job *job)
 	size_t linked = 0;
 	unsigned int i;
 
-	if (!dma_iova_try_alloc(m->dev, &job->iova, virt_to_phys(job->seg[0].p),
-				job->total)) {
-		if (!expect_bounce)
+	if (!iova_try_alloc(m->dev, &job->iova, virt_to_phys(job->seg[0].p),
+			    job->total, job->nr_segs, job->dir, job->attrs)) {
+		if (!expect_bounce && dma_kmalloc_safe(m->dev, job->dir))
 			job_error(m, job, "no IOVA space");
 		return map_split(m, job);
 	}
