@@ -127,6 +127,7 @@ static size_t measure_list(struct io_bounce *bounce, struct device *dev,
 	struct sg_layout l = begin_layout(bounce, dev);
 	struct scatterlist *s;
 	phys_addr_t end = 0;
+	bool fits = true;
 	int i;
 
 	*nr_segs = 0;
@@ -135,16 +136,16 @@ static size_t measure_list(struct io_bounce *bounce, struct device *dev,
 			io_bounce_count(bounce, IO_BOUNCE_DIRECT_MEMORY, 1);
 			return 0;
 		}
-		/* Too large for any slot: do not let it overflow. */
+		/* Stop before @l overflows. */
 		if (s->length > IO_BUFFER_MAX_SLOT || l.pos > IO_BUFFER_MAX_SLOT)
-			l.pos = IO_BUFFER_MAX_SLOT + 1;
+			fits = false;
 		else
 			place_entry(&l, s);
 		*total += s->length;
 		*nr_segs += sg_phys(s) != end;
 		end = sg_phys(s) + s->length;
 	}
-	return l.pos;
+	return fits ? l.pos : SIZE_MAX;
 }
 
 /*

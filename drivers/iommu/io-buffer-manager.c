@@ -410,12 +410,13 @@ static int io_buffer_add_chunk(struct io_buffer_manager *mgr, unsigned int nr,
 	return 0;
 }
 
-/* Does a slot fit in a region? */
+/* May there be slots of this class? */
 static bool class_fits_region(const struct io_buffer_manager *mgr,
 			      unsigned int class)
 {
 	return class < IO_BUFFER_NR_CLASSES &&
-	       mgr->granule_shift + class <= mgr->region_shift;
+	       mgr->granule_shift + class <= min_t(unsigned int, mgr->region_shift,
+						   ilog2(IO_BUFFER_MAX_SLOT));
 }
 
 /* Returns false if there are limits already. */
