@@ -448,6 +448,24 @@ static int map_four(struct bounce_test *t, struct scatterlist *sg)
 	return map_sg(t, sg, 4, DMA_TO_DEVICE);
 }
 
+/* A short list may need more room than the largest slot has. */
+static void bounce_list_is_too_spread_out(struct kunit *test)
+{
+	unsigned int i, nents = IO_BUFFER_MAX_SLOT / SZ_4K + 2;
+	struct bounce_test *t = test->priv;
+	struct scatterlist *s;
+	struct sg_table sgt;
+
+	KUNIT_ASSERT_EQ(test, sg_alloc_table(&sgt, nents, GFP_KERNEL), 0);
+	for_each_sg(sgt.sgl, s, nents, i)
+		sg_set_buf(s, t->pages + i, 1);
+	KUNIT_EXPECT_EQ(test, __io_bounce_map_sg(t->bounce, t->dev, sgt.sgl, nents,
+						 DMA_TO_DEVICE, 0), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce,
+						IO_BOUNCE_MISS_SIZE), 1);
+	sg_free_table(&sgt);
+}
+
 /* The device gets the segments that it would get of a direct mapping. */
 static void bounce_list_has_its_segments(struct kunit *test)
 {
@@ -863,6 +881,7 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_iova),
 	KUNIT_CASE(bounce_iova_errors),
 	KUNIT_CASE(bounce_counters_add_up),
+	KUNIT_CASE(bounce_list_is_too_spread_out),
 	KUNIT_CASE(bounce_list_has_its_segments),
 	KUNIT_CASE(bounce_mandatory),
 	KUNIT_CASE(bounce_mandatory_grows),

@@ -314,6 +314,27 @@ static void manager_refuses_what_is_too_large(struct kunit *test)
 			-1 - IO_BUFFER_MISS_SIZE);
 }
 
+/* With a large granule there would be room for slots of 2 MiB in a region. */
+static void manager_has_a_largest_slot(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_64M);
+	t->mgr->granule_shift = ilog2(SZ_64K);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_64K,
+					   &limits_64, &buf), 0);
+	KUNIT_ASSERT_EQ(test, t->mgr->region_shift, ilog2(SZ_2M));
+	KUNIT_EXPECT_TRUE(test, io_buffer_grow_atomic(t->mgr, IO_BUFFER_READ,
+						      SZ_1M,
+						      limits_64.dma_limit,
+						      &buf));
+	KUNIT_EXPECT_FALSE(test, io_buffer_grow_atomic(t->mgr, IO_BUFFER_READ,
+						       SZ_1M + 1,
+						       limits_64.dma_limit,
+						       &buf));
+}
+
 /* Chunks of a pool double: 64K, 128K, ... 2M, 2M */
 static void manager_chunks_double(struct kunit *test)
 {
@@ -509,7 +530,7 @@ static void manager_grows_at_once(struct kunit *test)
 	while (n--)
 		io_buffer_pool_put(&bufs[n]);
 
-	/* What is idle goes, but for one chunk of each pool of the reserve. */
+	/* Reclaim keeps one chunk of each pool of the reserve. */
 	age(t);
 	age(t);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
@@ -987,6 +1008,7 @@ static struct kunit_case manager_cases[] = {
 	KUNIT_CASE(manager_gives_back_what_is_idle),
 	KUNIT_CASE(manager_budget_goes_where_it_is_used),
 	KUNIT_CASE(manager_refuses_what_is_too_large),
+	KUNIT_CASE(manager_has_a_largest_slot),
 	KUNIT_CASE(manager_chunks_double),
 	KUNIT_CASE(manager_keeps_to_the_budget),
 	KUNIT_CASE_PARAM(manager_memory_is_in_proportion, load_gen_params),
