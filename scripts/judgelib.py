@@ -88,6 +88,20 @@ def differences(got, want):
     return found
 
 
+def read(path):
+    try:
+        with open(path, errors="replace", encoding="utf-8") as f:
+            return f.read().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def complaint(path):
+    """What is wrong with the dmesg of a guest that was booted to measure; nothing if all is well."""
+    lines = read(path)
+    return " / ".join(judge(lines)[0][:3]) if lines else "there is no dmesg"
+
+
 def judge(lines, stats=(), warnings=False, was_on=False):
     """
     (bad, the emulator's): the lines of a raw dmesg that must not be there, and those that are QEMU's own. With

@@ -16,7 +16,10 @@ import subprocess
 import tempfile
 import time
 
+import judgelib
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+BOOT = os.path.join(ROOT, "scripts/boot")     # tests/judge has another
 STRICT = "iommu.strict=1 iommu.passthrough=0"
 OFF = f"{STRICT} iommu.bounce=off"
 AUTO = f"{STRICT} iommu.bounce=on iommu.bounce_limit=auto"
@@ -135,12 +138,15 @@ def run(boot, kernel, initrd, out):
         raise LoadError(f"{boot.name}: the boot failed with status {status}: "
                         + (errors.strip() or "\n".join(others[-5:])))
     check(boot, rows, others)
+    wrong = judgelib.complaint(base + ".dmesg")
+    if wrong:
+        raise LoadError(f"{boot.name}: dmesg: {wrong}")
     common = {"instrument": boot.instrument, "iommu": boot.iommu}
     return [{**common, **row} for row in rows], others
 
 
 def command(boot, kernel, initrd, base):
-    args = [os.path.join(ROOT, "scripts/boot"), "--kernel", kernel, "--initrd", initrd, "--iommu", boot.iommu,
+    args = [BOOT, "--kernel", kernel, "--initrd", initrd, "--iommu", boot.iommu,
             "--devices", ",".join(boot.devices), "--null-disks", "--script", base + ".job",
             "--file", os.path.join(ROOT, "tests/guest/load"), "--log", base + ".console", "--dmesg", base + ".dmesg",
             "--append", (("intel_iommu=on " if boot.iommu.startswith("vtd") else "") + boot.mode.parameters),
