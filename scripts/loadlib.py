@@ -17,6 +17,7 @@ import tempfile
 import time
 
 import judgelib
+from resultslib import status, verdict  # noqa: F401
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BOOT = os.path.join(ROOT, "scripts/boot")     # tests/judge has another
@@ -221,10 +222,6 @@ def speed(row):
 def spread(values):
     """How far apart the runs of a row are, relative to their median."""
     return (max(values) - min(values)) / statistics.median(values)
-
-
-def verdict(good, text):
-    return f"{'met' if good else 'MISSED':8} {text}"
 
 
 def save(out, name, text):

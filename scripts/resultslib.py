@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0
-"""results.json, which the benchmarks share: a list of rows, each of one instrument."""
+"""What the benchmarks share: results.json, a list of rows, each of one instrument, and what is asked of them."""
 import json
 import os
+import re
+
+
+def verdict(good, text):
+    return f"{'met' if good else 'MISSED':8} {text}"
+
+
+def status(text):
+    """The exit status of a program that ends with such verdicts."""
+    return 1 if re.search(r"^MISSED ", text, re.M) else 0
 
 
 def replace(out, instruments, rows):
