@@ -540,6 +540,7 @@ struct device *mock_device(enum mock_profile_id id)
 /* Memory behind the CPU's cache. */
 
 static DEFINE_XARRAY(mock_ram);
+static atomic_long_t mock_ram_pages;
 
 static u8 *ram_alloc(unsigned long pfn)
 {
@@ -553,7 +554,13 @@ static u8 *ram_alloc(unsigned long pfn)
 		kfree(page);
 		return xa_is_err(old) ? NULL : old;
 	}
+	atomic_long_inc(&mock_ram_pages);
 	return page;
+}
+
+unsigned long mock_ram_bytes(void)
+{
+	return atomic_long_read(&mock_ram_pages) * PAGE_SIZE;
 }
 
 static u8 *ram(phys_addr_t phys)

@@ -89,6 +89,8 @@ bool mock_dev_reaches(struct device *dev, dma_addr_t addr, int prot,
 
 void mock_get_counts(struct mock_counts *counts);
 long mock_pages_mapped(void);
+/* What the model of memory behind caches has taken from kmalloc(), for good */
+unsigned long mock_ram_bytes(void);
 /* In the domain of this device alone */
 long mock_pages_mapped_for(struct device *dev);
 unsigned int mock_errors(void);
