@@ -597,7 +597,7 @@ static void io_bounce_work(struct work_struct *work)
 	struct io_bounce *bounce = container_of(work, struct io_bounce, work);
 
 	/* During shutdown the IOMMU may be off already. */
-	if (system_state >= SYSTEM_HALT)
+	if (system_state > SYSTEM_RUNNING)
 		return;
 
 	io_bounce_alloc_stats(bounce);

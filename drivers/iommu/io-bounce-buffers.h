@@ -94,6 +94,7 @@ void io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 void io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
 			 dma_addr_t addr);
 
+bool __io_bounce_active(const struct io_bounce *bounce);
 int io_bounce_parse(enum io_bounce_attr attr, const char *buf);
 int io_bounce_show(const struct io_bounce *bounce, enum io_bounce_attr attr,
 		   char *buf);
@@ -130,6 +131,12 @@ static inline void io_bounce_destroy(struct io_bounce_ref *ref)
 {
 	if (IS_ENABLED(CONFIG_IOMMU_BOUNCE_BUFFERS))
 		__io_bounce_destroy(ref);
+}
+
+/* Are the bounce buffers of a domain, which may be NULL, not disabled in sysfs? */
+static __always_inline bool io_bounce_active(const struct io_bounce *bounce)
+{
+	return bounce && __io_bounce_active(bounce);
 }
 
 /*

@@ -464,6 +464,18 @@ void io_bounce_log_unpromised(struct io_bounce *bounce)
 	put_device(dev);
 }
 
+/**
+ * __io_bounce_active - are bounce buffers enabled
+ * @bounce: the bounce buffers of the domain
+ *
+ * Context: any.
+ * Return: false if sysfs has disabled them; no new mapping uses them then.
+ */
+bool __io_bounce_active(const struct io_bounce *bounce)
+{
+	return READ_ONCE(bounce->mode) != BOUNCE_OFF;
+}
+
 static int parse_limit(const char *buf)
 {
 	char text[32];

@@ -225,6 +225,7 @@ void io_buffer_kick_reclaim(struct io_buffer_manager *mgr, size_t bytes);
 size_t io_buffer_reclaim(struct io_buffer_manager *mgr, size_t bytes, bool idle);
 size_t io_buffer_shrink(size_t bytes);
 int io_buffer_hold_dev(struct io_buffer_manager *mgr);
+bool io_buffer_system_running(void);
 
 /* A chunk is freed at the end of the second idle period, so within 10 seconds. */
 #define IO_BUFFER_AGE_PERIOD	(4 * HZ)

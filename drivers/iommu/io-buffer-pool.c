@@ -4,6 +4,7 @@
  * io-buffer-pool.h for the terms.
  */
 
+#include <kunit/static_stub.h>
 #include <linux/bitmap.h>
 #include <linux/cpumask.h>
 #include <linux/dma-map-ops.h>
@@ -52,6 +53,9 @@ io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
 		      unsigned int max_chunks, gfp_t gfp)
 {
 	struct io_buffer_pool *pool;
+
+	KUNIT_STATIC_STUB_REDIRECT(io_buffer_pool_create, domain, prot, nid,
+				   slot_shift, granule_shift, max_chunks, gfp);
 
 	pool = kzalloc_node(struct_size(pool, chunks, max_chunks + 1), gfp,
 			    nid);

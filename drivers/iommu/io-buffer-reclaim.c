@@ -36,6 +36,19 @@ int io_buffer_hold_dev(struct io_buffer_manager *mgr)
 	return pm_runtime_get_if_active(mgr->dev);
 }
 
+/**
+ * io_buffer_system_running - may the shrinker use the IOMMU
+ *
+ * Context: any.
+ * Return: false if it may be suspended or shut down.
+ */
+bool io_buffer_system_running(void)
+{
+	KUNIT_STATIC_STUB_REDIRECT(io_buffer_system_running);
+
+	return system_state <= SYSTEM_RUNNING && !pm_sleep_transition_in_progress();
+}
+
 /* Free a chunk unless it is in use. Returns its size, or 0. */
 static size_t reclaim_chunk(struct io_buffer_manager *mgr,
 			    struct io_buffer_chunk *chunk)
@@ -234,8 +247,7 @@ size_t io_buffer_shrink(size_t bytes)
 {
 	size_t freed;
 
-	/* The IOMMU may be suspended or shut down. */
-	if (system_state > SYSTEM_RUNNING || pm_sleep_transition_in_progress() ||
+	if (!io_buffer_system_running() ||
 	    !mutex_trylock(&io_buffer_managers_lock))
 		return 0;
 	freed = shrink_all(bytes, true);

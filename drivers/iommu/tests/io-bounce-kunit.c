@@ -5,8 +5,11 @@
 
 #include <kunit/device.h>
 #include <kunit/test.h>
+#include <linux/atomic.h>
+#include <linux/delay.h>
 #include <linux/dma-map-ops.h>
 #include <linux/io.h>
+#include <linux/kthread.h>
 #include <linux/pm_runtime.h>
 #include <linux/scatterlist.h>
 #include <linux/sizes.h>
@@ -310,6 +313,14 @@ static void bounce_unmap_twice_is_harmless(struct kunit *test)
 	memset(t->pages, 9, 100);
 	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_FROM_DEVICE, 0);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 9, 100));
+
+	/* Nor when there is no slot any more */
+	KUNIT_EXPECT_GT(test, io_buffer_shrink(SIZE_MAX), 0);
+	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
+	KUNIT_EXPECT_TRUE(test, __io_bounce_unmap(t->bounce, t->dev, addr, 100,
+						  DMA_FROM_DEVICE, 0));
+	sync_for_cpu(t, addr, 100, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 9, 100));
 }
 
 /* A driver that unmaps with too small a length loses nothing. */
@@ -383,6 +394,19 @@ static void bounce_asks_for_the_promise(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, allowed(t, 100, 0));
 }
 
+/* Without SWIOTLB, nothing is to be mapped as if it were bounced then. */
+static void bounce_can_be_switched_off(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+
+	KUNIT_EXPECT_TRUE(test, io_bounce_active(t->bounce));
+	io_bounce_set_mode(t->bounce, BOUNCE_OFF, 0);
+	KUNIT_EXPECT_FALSE(test, io_bounce_active(t->bounce));
+	KUNIT_EXPECT_FALSE(test, io_bounce_supported(t->bounce, t->dev, 0));
+	KUNIT_EXPECT_FALSE(test, allowed(t, 100, 0));
+	KUNIT_EXPECT_FALSE(test, io_bounce_active(NULL));
+}
+
 /* A driver that sets its DMA mask again may have bounced mappings. */
 static void bounce_keeps_syncing(struct kunit *test)
 {
@@ -398,6 +422,59 @@ static void bounce_keeps_syncing(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, dev_dma_skip_sync(t->dev));
 	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_FROM_DEVICE, 0);
 }
+
+#ifdef CONFIG_DMA_NEED_SYNC
+#define MASK_ROUNDS	20000
+
+/* Two threads that meet: one sets the DMA mask, one makes the first bounce. */
+struct mask_race {
+	struct device *dev;
+	atomic_t round;
+	atomic_t done;
+};
+
+static void wait_for(const atomic_t *count, int value)
+{
+	while (atomic_read(count) != value)
+		cond_resched();
+}
+
+static int set_masks(void *data)
+{
+	struct mask_race *race = data;
+	int i;
+
+	for (i = 1; i <= MASK_ROUNDS; i++) {
+		wait_for(&race->round, i);
+		dma_set_mask(race->dev, DMA_BIT_MASK(64));
+		atomic_set(&race->done, i);
+	}
+	return 0;
+}
+
+static void bounce_keeps_syncing_from_the_first(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	struct mask_race race = { .dev = t->dev };
+	unsigned int skipped = 0;
+	struct task_struct *task;
+	int i;
+
+	task = kthread_run(set_masks, &race, "bounce/mask");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
+	for (i = 1; i <= MASK_ROUNDS; i++) {
+		dev_clear_dma_bounced(t->dev);
+		dev_set_dma_skip_sync(t->dev);
+		atomic_set(&race.round, i);
+		/* Now at the beginning of the call, now at its end */
+		ndelay(i % 64 * 16);
+		dma_reset_need_sync(t->dev);
+		wait_for(&race.done, i);
+		skipped += dev_dma_skip_sync(t->dev);
+	}
+	KUNIT_EXPECT_EQ(test, skipped, 0);
+}
+#endif
 
 /* Map, if need be twice: the first miss makes the pool. */
 static int map_sg(struct bounce_test *t, struct scatterlist *sg, int nents,
@@ -585,6 +662,63 @@ static void bounce_list(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, io_buffer_manager_used(&t->bounce->mgr), 0);
 	KUNIT_EXPECT_NULL(test, memchr_inv(p[2], 99, 33));
 	KUNIT_EXPECT_EQ(test, p[2][33], GUARD);
+}
+
+/* The sum of the lengths is beyond 32 bits. */
+static void bounce_list_is_too_long(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	struct scatterlist sg[3];
+	unsigned int i;
+
+	sg_init_table(sg, ARRAY_SIZE(sg));
+	for (i = 0; i < ARRAY_SIZE(sg); i++)
+		sg_set_buf(&sg[i], t->pages, i ? 1U << 31 : SZ_4K);
+	io_bounce_set_mode(t->bounce, BOUNCE_FORCE, IO_BUFFER_MAX_SLOT);
+	KUNIT_EXPECT_EQ(test, map_sg(t, sg, ARRAY_SIZE(sg), DMA_TO_DEVICE), 0);
+	KUNIT_EXPECT_EQ(test, t->fake->maps, 0);
+}
+
+/* As on arm64 with pages of 64 KiB: each entry begins in a granule of that size. */
+static void bounce_large_granule(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	struct scatterlist sg[3];
+	size_t at[3], offset;
+	dma_addr_t addr;
+	unsigned int i;
+
+	t->bounce->mgr.granule_shift = ilog2(SZ_64K);
+	io_bounce_set_mode(t->bounce, BOUNCE_ON, SZ_256K);
+
+	offset = virt_to_phys(t->pages + 5) & (SZ_64K - 1);
+	memset(t->pages, 1, SZ_16K);
+	addr = map(t, t->pages + 5, SZ_8K, DMA_BIDIRECTIONAL);
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_EQ(test, addr & (SZ_64K - 1), offset);
+	KUNIT_EXPECT_MEMEQ(test, seen_by_device(t, addr), t->pages + 5, SZ_8K);
+	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_8K, DMA_BIDIRECTIONAL, 0);
+
+	sg_init_table(sg, 3);
+	for (i = 0; i < 3; i++) {
+		memset(t->pages + i * SZ_4K, i + 2, SZ_4K);
+		sg_set_page(&sg[i], virt_to_page(t->pages), SZ_4K - i, i * SZ_4K);
+		at[i] = i * (SZ_64K + SZ_4K);
+	}
+	KUNIT_ASSERT_EQ(test, map_sg(t, sg, 3, DMA_BIDIRECTIONAL), 3);
+	addr = sg_dma_address(&sg[0]) - at[0];
+	KUNIT_EXPECT_TRUE(test, IS_ALIGNED(addr, SZ_256K));
+	for (i = 0; i < 3; i++) {
+		KUNIT_EXPECT_EQ(test, sg_dma_address(&sg[i]), addr + at[i]);
+		KUNIT_EXPECT_NULL(test, memchr_inv(seen_by_device(t, addr + at[i]),
+						   i + 2, SZ_4K - i));
+		memset(seen_by_device(t, addr + at[i]), i + 12, SZ_4K - i);
+	}
+	__io_bounce_sync_sg(t->bounce, t->dev, sg, 3, DMA_BIDIRECTIONAL, true);
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + i * SZ_4K, i + 12,
+						   SZ_4K - i));
+	unmap_list(t, sg);
 }
 
 /* What is left of a domain that is idle: see the documentation. */
@@ -876,12 +1010,18 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_short_unmap_copies_all),
 	KUNIT_CASE(bounce_list_keeps_to_its_entries),
 	KUNIT_CASE(bounce_asks_for_the_promise),
+	KUNIT_CASE(bounce_can_be_switched_off),
 	KUNIT_CASE(bounce_keeps_syncing),
+#ifdef CONFIG_DMA_NEED_SYNC
+	KUNIT_CASE(bounce_keeps_syncing_from_the_first),
+#endif
 	KUNIT_CASE(bounce_list),
 	KUNIT_CASE(bounce_iova),
 	KUNIT_CASE(bounce_iova_errors),
 	KUNIT_CASE(bounce_counters_add_up),
 	KUNIT_CASE(bounce_list_is_too_spread_out),
+	KUNIT_CASE(bounce_list_is_too_long),
+	KUNIT_CASE(bounce_large_granule),
 	KUNIT_CASE(bounce_list_has_its_segments),
 	KUNIT_CASE(bounce_mandatory),
 	KUNIT_CASE(bounce_mandatory_grows),

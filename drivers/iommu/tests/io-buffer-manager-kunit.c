@@ -8,15 +8,25 @@
 #include <linux/delay.h>
 #include <linux/dma-mapping.h>
 #include <linux/iova.h>
+#include <linux/pci.h>
+#include <linux/pm_runtime.h>
 #include <linux/sizes.h>
 #include <linux/string.h>
+#include <linux/workqueue.h>
 
 #include "../io-buffer-manager.h"
 #include "mock-domain.h"
 
+/**
+ * struct manager_test - what each test starts with
+ * @fake: the domain
+ * @mgr: its manager, after manager_start()
+ * @pool_gfp: how the last pool was to allocate, with pool_create_stub()
+ */
 struct manager_test {
 	struct mock_domain *fake;
 	struct io_buffer_manager *mgr;
+	gfp_t pool_gfp;
 };
 
 static const struct io_buffer_limits limits_64 = {
@@ -299,6 +309,33 @@ static void manager_budget_goes_where_it_is_used(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
 }
 
+/* A chunk is idle after a whole period without use, not at the end of one with use. */
+static void manager_grows_without_reclaim(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_64K);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+	age(t);
+	io_buffer_pool_put(&buf);
+	KUNIT_EXPECT_NE(test, want_and_get(test, IO_BUFFER_WRITE, SZ_4K,
+					   &limits_64, &buf), 0);
+	KUNIT_EXPECT_EQ(test, t->fake->unmaps, 0);
+	KUNIT_EXPECT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+}
+
+/* A budget beyond the largest window could never be used. */
+static void manager_budget_fits_the_window(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+
+	manager_start(test, SZ_1G);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory_max, SZ_512M);
+}
+
 static void manager_refuses_what_is_too_large(struct kunit *test)
 {
 	struct manager_test *t = test->priv;
@@ -325,6 +362,13 @@ static void manager_has_a_largest_slot(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_64K,
 					   &limits_64, &buf), 0);
 	KUNIT_ASSERT_EQ(test, t->mgr->region_shift, ilog2(SZ_2M));
+	KUNIT_EXPECT_EQ(test, 1UL << buf.chunk->slot_shift, SZ_64K);
+	KUNIT_EXPECT_EQ(test, get_or_why(t->mgr, IO_BUFFER_READ, SZ_1M,
+					 limits_64.dma_limit, &buf),
+			-1 - IO_BUFFER_MISS_EMPTY);
+	KUNIT_EXPECT_EQ(test, get_or_why(t->mgr, IO_BUFFER_READ, SZ_1M + 1,
+					 limits_64.dma_limit, &buf),
+			-1 - IO_BUFFER_MISS_SIZE);
 	KUNIT_EXPECT_TRUE(test, io_buffer_grow_atomic(t->mgr, IO_BUFFER_READ,
 						      SZ_1M,
 						      limits_64.dma_limit,
@@ -557,6 +601,31 @@ static void manager_grows_at_once_and_later(struct kunit *test)
 	KUNIT_EXPECT_GT(test, t->mgr->memory, 8 * SZ_64K);
 }
 
+/* Whoever cannot wait clears little memory, and more only if regions are scarce. */
+static void manager_grows_at_once_by_little(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	unsigned int i, nr_regions;
+	struct io_buffer buf;
+	size_t before;
+
+	manager_start(test, SZ_64M);
+	io_buffer_enable_reserve(t->mgr, &limits_64);
+	no_worker(t);
+	for (i = 0; i < 8; i++) {
+		before = t->mgr->memory;
+		KUNIT_ASSERT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K, &buf));
+		KUNIT_EXPECT_EQ(test, t->mgr->memory, before + SZ_64K);
+	}
+	nr_regions = t->mgr->nr_regions;
+	KUNIT_ASSERT_GT(test, nr_regions, 2 * t->mgr->nr_chunks);
+	t->mgr->nr_regions = 2 * t->mgr->nr_chunks;
+	before = t->mgr->memory;
+	KUNIT_EXPECT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K, &buf));
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, before + SZ_256K);
+	t->mgr->nr_regions = nr_regions;
+}
+
 /* However much is bounced by choice, mandatory bounces have slots and a budget. */
 static void manager_reserve_is_reserved(struct kunit *test)
 {
@@ -657,6 +726,29 @@ static void manager_looks_after_what_it_drops(struct kunit *test)
 	io_buffer_pool_put(&buf);
 }
 
+/* Nobody is woken for a reserve that nobody uses. */
+static void manager_reserve_is_left_alone(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf, more;
+
+	manager_start(test, SZ_16M);
+	io_buffer_enable_reserve(t->mgr, &limits_64);
+	KUNIT_EXPECT_TRUE(test, delayed_work_pending(&t->mgr->age_work));
+	age(t);
+	KUNIT_EXPECT_FALSE(test, delayed_work_pending(&t->mgr->age_work));
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
+
+	/* But for a chunk that comes on top of it */
+	no_worker(t);
+	KUNIT_ASSERT_TRUE(test, get_reserved(t, IO_BUFFER_READ, SZ_4K, &buf));
+	KUNIT_ASSERT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K, &more));
+	age(t);
+	KUNIT_EXPECT_TRUE(test, delayed_work_pending(&t->mgr->age_work));
+	io_buffer_pool_put(&buf);
+	io_buffer_pool_put(&more);
+}
+
 /* The least of budgets is enough for the reserve, until that is no longer wanted. */
 static void manager_reserve_raises_a_small_budget(struct kunit *test)
 {
@@ -738,6 +830,98 @@ static void manager_unmaps_nothing_of_a_suspended_device(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 0);
 }
 
+#if defined(CONFIG_PM) && defined(CONFIG_PCI)
+static void runtime_pm_end(void *data)
+{
+	struct device *dev = data;
+
+	pm_runtime_disable(dev);
+	put_device(dev);
+}
+
+static void no_release(struct device *dev)
+{
+}
+
+/* A PCI device with runtime PM that has no driver; in use, so that nothing puts it to sleep. */
+static struct pci_dev *pci_device(struct kunit *test)
+{
+	struct pci_dev *pdev = kunit_kzalloc(test, sizeof(*pdev), GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, pdev);
+	device_initialize(&pdev->dev);
+	pdev->dev.release = no_release;
+	KUNIT_ASSERT_EQ(test, dev_set_name(&pdev->dev, "ats"), 0);
+	pdev->dev.bus = &pci_bus_type;
+	pm_runtime_get_noresume(&pdev->dev);
+	pm_runtime_enable(&pdev->dev);
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, runtime_pm_end,
+							&pdev->dev), 0);
+	return pdev;
+}
+
+static void set_active(struct device *dev, bool active)
+{
+	pm_runtime_disable(dev);
+	if (active)
+		pm_runtime_set_active(dev);
+	else
+		pm_runtime_set_suspended(dev);
+	pm_runtime_enable(dev);
+}
+
+/* A device without ATS has no part in invalidations, and one that is active answers. */
+static void manager_holds_devices_with_ats(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct pci_dev *pdev;
+
+	manager_start(test, SZ_1M);
+	KUNIT_EXPECT_LT(test, io_buffer_hold_dev(t->mgr), 0);
+
+	pdev = pci_device(test);
+	t->mgr->dev = &pdev->dev;
+	set_active(&pdev->dev, false);
+	KUNIT_EXPECT_LT(test, io_buffer_hold_dev(t->mgr), 0);
+	pdev->ats_enabled = 1;
+	KUNIT_EXPECT_EQ(test, io_buffer_hold_dev(t->mgr), 0);
+	set_active(&pdev->dev, true);
+	KUNIT_EXPECT_EQ(test, io_buffer_hold_dev(t->mgr), 1);
+	KUNIT_EXPECT_EQ(test, atomic_read(&pdev->dev.power.usage_count), 2);
+	/* Reclaim releases what it holds. */
+	io_buffer_free_unused(t->mgr);
+	KUNIT_EXPECT_EQ(test, atomic_read(&pdev->dev.power.usage_count), 2);
+	pm_runtime_put_noidle(&pdev->dev);
+	/* Whatever its bus is */
+	pdev->dev.bus = NULL;
+	set_active(&pdev->dev, false);
+	KUNIT_EXPECT_LT(test, io_buffer_hold_dev(t->mgr), 0);
+	t->mgr->dev = NULL;
+}
+#endif
+
+static bool asleep_stub(void)
+{
+	return false;
+}
+
+/* The shrinker may be called at any time, also when the IOMMU is suspended already. */
+static void manager_does_not_shrink_in_suspend(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_16M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+	io_buffer_pool_put(&buf);
+	kunit_activate_static_stub(test, io_buffer_system_running, asleep_stub);
+	KUNIT_EXPECT_EQ(test, io_buffer_shrink(SIZE_MAX), 0);
+	KUNIT_EXPECT_EQ(test, t->fake->unmaps, 0);
+	kunit_deactivate_static_stub(test, io_buffer_system_running);
+	KUNIT_EXPECT_EQ(test, io_buffer_shrink(SIZE_MAX), SZ_64K);
+}
+
 /* What an IOMMU does not let go is lost, and nobody goes on looking for it. */
 static void manager_survives_a_short_unmap(struct kunit *test)
 {
@@ -770,11 +954,81 @@ static void manager_survives_a_short_unmap(struct kunit *test)
 	t->fake->mapped -= SZ_64K / 2;
 }
 
-/* On a queue of its own, which does not run while tasks are frozen. */
 static void manager_works_in_the_background(struct kunit *test)
 {
 	manager_start(test, SZ_1M);
 	KUNIT_EXPECT_PTR_NE(test, io_buffer_queue(), system_freezable_wq);
+}
+
+#ifdef CONFIG_FREEZER
+/* The IOMMU may be suspended when tasks are frozen. */
+static void manager_freezes_with_tasks(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf, other;
+	size_t grown, aged;
+
+	manager_start(test, SZ_16M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+	io_buffer_pool_put(&buf);
+	age(t);
+
+	freeze_workqueues_begin();
+	io_buffer_request_grow(t->mgr, IO_BUFFER_WRITE, SZ_4K, &limits_64);
+	msleep(50);
+	grown = t->mgr->memory;
+	mod_delayed_work(io_buffer_queue(), &t->mgr->age_work, 0);
+	msleep(50);
+	aged = t->mgr->memory;
+	thaw_workqueues();
+	KUNIT_EXPECT_EQ(test, grown, SZ_64K);
+	KUNIT_EXPECT_EQ(test, aged, SZ_64K);
+
+	flush_work(&t->mgr->work);
+	flush_work(&t->mgr->age_work.work);
+	KUNIT_EXPECT_EQ(test, get_or_why(t->mgr, IO_BUFFER_WRITE, SZ_4K,
+					 limits_64.dma_limit, &other), 0);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
+}
+#endif
+
+static struct io_buffer_pool *
+pool_create_stub(struct iommu_domain *domain, int prot, int nid,
+		 unsigned int slot_shift, unsigned int granule_shift,
+		 unsigned int max_chunks, gfp_t gfp)
+{
+	struct kunit *test = kunit_get_current_test();
+	struct manager_test *t = test->priv;
+
+	t->pool_gfp = gfp;
+	kunit_deactivate_static_stub(test, io_buffer_pool_create);
+	return io_buffer_pool_create(domain, prot, nid, slot_shift,
+				     granule_shift, max_chunks, gfp);
+}
+
+/* How a pool is made by what the worker does, or by a bounce that cannot wait */
+static void manager_makes_pools_with_little_effort(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_16M);
+	disable_work_sync(&t->mgr->work);
+	kunit_activate_static_stub(test, io_buffer_pool_create, pool_create_stub);
+	io_buffer_request_grow(t->mgr, IO_BUFFER_READ, SZ_4K, &limits_64);
+	/* Here, where stubs are in effect */
+	t->mgr->work.func(&t->mgr->work);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
+	KUNIT_EXPECT_EQ(test, (__force int)t->pool_gfp,
+			(__force int)(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN));
+
+	kunit_activate_static_stub(test, io_buffer_pool_create, pool_create_stub);
+	KUNIT_EXPECT_TRUE(test, grow_now(t, IO_BUFFER_WRITE, SZ_4K, &buf));
+	KUNIT_EXPECT_EQ(test, (__force int)t->pool_gfp,
+			(__force int)(GFP_ATOMIC | __GFP_NOWARN));
+	io_buffer_pool_put(&buf);
+	enable_work(&t->mgr->work);
 }
 
 /* A chunk is not worth reclaim, and no failure worth a message. */
@@ -906,6 +1160,27 @@ static void manager_gives_what_is_idle_first(struct kunit *test)
 	second_stop(&other);
 }
 
+/* Where the shrinker must not unmap, the worker does: what was asked for, no more. */
+static void manager_gives_a_part_of_it_later(struct kunit *test)
+{
+	struct io_buffer_limits limits = limits_64;
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+	size_t was;
+
+	limits.unmap_needs_rpm = true;
+	manager_start(test, SZ_64M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits, &buf), 0);
+	io_buffer_pool_put(&buf);
+	was = inflate(test, t);
+	KUNIT_ASSERT_GT(test, was, 2 * SZ_2M);
+	KUNIT_EXPECT_EQ(test, io_buffer_shrink(SZ_64K), 0);
+	flush_work(&t->mgr->age_work.work);
+	KUNIT_EXPECT_LE(test, t->mgr->memory, was - SZ_64K);
+	KUNIT_EXPECT_GE(test, t->mgr->memory, was - SZ_2M);
+}
+
 /* All domains together keep to a budget, and who must bounce is not refused. */
 static void manager_keeps_to_the_total(struct kunit *test)
 {
@@ -929,6 +1204,10 @@ static void manager_keeps_to_the_total(struct kunit *test)
 	/* Nor does it wake the worker for each miss. */
 	KUNIT_EXPECT_GT(test, other.mgr->retry_at, get_jiffies_64());
 
+	no_worker(&other);
+	KUNIT_EXPECT_TRUE(test, grow_now(&other, IO_BUFFER_READ, SZ_4K, &buf));
+	io_buffer_pool_put(&buf);
+	io_buffer_free_unused(other.mgr);
 	io_buffer_enable_reserve(other.mgr, &limits_64);
 	KUNIT_EXPECT_EQ(test, other.mgr->memory, 6 * SZ_64K);
 	second_stop(&other);
@@ -1007,6 +1286,8 @@ static struct kunit_case manager_cases[] = {
 	KUNIT_CASE(manager_window_spares_the_error_address),
 	KUNIT_CASE(manager_gives_back_what_is_idle),
 	KUNIT_CASE(manager_budget_goes_where_it_is_used),
+	KUNIT_CASE(manager_grows_without_reclaim),
+	KUNIT_CASE(manager_budget_fits_the_window),
 	KUNIT_CASE(manager_refuses_what_is_too_large),
 	KUNIT_CASE(manager_has_a_largest_slot),
 	KUNIT_CASE(manager_chunks_double),
@@ -1016,20 +1297,31 @@ static struct kunit_case manager_cases[] = {
 	KUNIT_CASE(manager_tries_again_after_a_refusal),
 	KUNIT_CASE(manager_grows_at_once),
 	KUNIT_CASE(manager_grows_at_once_and_later),
+	KUNIT_CASE(manager_grows_at_once_by_little),
 	KUNIT_CASE(manager_reserve_is_reserved),
 	KUNIT_CASE(manager_reserve_has_regions),
 	KUNIT_CASE(manager_reserve_is_found),
 	KUNIT_CASE(manager_looks_after_what_it_drops),
+	KUNIT_CASE(manager_reserve_is_left_alone),
 	KUNIT_CASE(manager_reserve_raises_a_small_budget),
 	KUNIT_CASE(manager_reserve_does_not_wait_for_others),
 	KUNIT_CASE(manager_grow_now_keeps_its_slot),
 	KUNIT_CASE(manager_unmaps_nothing_of_a_suspended_device),
+#if defined(CONFIG_PM) && defined(CONFIG_PCI)
+	KUNIT_CASE(manager_holds_devices_with_ats),
+#endif
+	KUNIT_CASE(manager_does_not_shrink_in_suspend),
 	KUNIT_CASE(manager_survives_a_short_unmap),
 	KUNIT_CASE(manager_works_in_the_background),
+#ifdef CONFIG_FREEZER
+	KUNIT_CASE(manager_freezes_with_tasks),
+#endif
+	KUNIT_CASE(manager_makes_pools_with_little_effort),
 	KUNIT_CASE(manager_does_not_try_hard),
 	KUNIT_CASE(manager_window_is_not_small_at_once),
 	KUNIT_CASE(manager_shrinks_fairly),
 	KUNIT_CASE(manager_gives_what_is_idle_first),
+	KUNIT_CASE(manager_gives_a_part_of_it_later),
 	KUNIT_CASE(manager_keeps_to_the_total),
 	KUNIT_CASE(manager_ends_while_it_gives_back),
 	KUNIT_CASE(manager_goes_without_a_window),

@@ -23,8 +23,10 @@ COUNTERS="hits_single hits_sg hits_iova
 	direct_limit direct_attrs direct_device direct_unpromised direct_memory
 	mandatory_hits mandatory_misses bytes_in bytes_out
 	slots_used slots_used_hiwater memory memory_max
-	chunks chunks_added chunks_freed window_size
-	limit_to_device limit_from_device"
+	chunks chunks_added chunks_freed window_size window_start
+	expensive_map limit_to_device limit_from_device"
+# Of all groups
+TOTALS="memory memory_max memory_refused"
 # What is never less than it was
 GROWING="hits_single hits_sg hits_iova
 	miss_empty miss_full miss_mask miss_size
@@ -33,12 +35,17 @@ GROWING="hits_single hits_sg hits_iova
 	slots_used_hiwater chunks_added chunks_freed
 	tune_trials tune_probes"
 
-# Parameters that make no sense, splats in the code, and what drivers do wrong
+# Parameters that make no sense, splats in the code, what drivers do wrong, and what
+# the IOMMU refuses: VT-d, AMD-Vi, virtio-iommu, Arm SMMU
 COMPLAINTS='iommu: bounce: .*expected'
 COMPLAINTS="$COMPLAINTS|(WARNING|BUG|RIP|pc ?):.*[ :](io_bounce|io_buffer)_"
 COMPLAINTS="$COMPLAINTS|WARNING: .*drivers/iommu/io-b(ounce|uffer)"
 COMPLAINTS="$COMPLAINTS|unmap or sync (of unmapped DMA address|exceeds DMA mapping)"
 COMPLAINTS="$COMPLAINTS|DMA mapping of [0-9]+ bytes unmapped with"
+COMPLAINTS="$COMPLAINTS|DMAR: (\\[|DRHD: handling fault)"
+COMPLAINTS="$COMPLAINTS|IO_PAGE_FAULT|AMD-Vi: Event logged"
+COMPLAINTS="$COMPLAINTS|virtio_iommu .*(page|domain|unknown) fault"
+COMPLAINTS="$COMPLAINTS|arm-smmu(-v3)? .*(: event|context fault)"
 
 skip_all()
 {
@@ -74,7 +81,7 @@ preconditions()
 			skip_all "the kernel is built without CONFIG_IOMMU_BOUNCE_BUFFERS"
 		skip_all "bounce buffers are off: boot with iommu.bounce=on"
 	fi
-	groups=$(ls "$STATS")
+	groups=$(ls "$STATS" | grep -E '^[0-9]+$')
 	[ -n "$groups" ] || skip_all "no group has bounce buffers"
 }
 
@@ -132,7 +139,7 @@ complete()
 {
 	status=0
 	for name in $COUNTERS; do
-		grep -qE "^$name [0-9]+\$" "$work/before/$1" ||
+		grep -qE "^$name (0x[0-9a-f]+|[0-9]+)\$" "$work/before/$1" ||
 			wrong "$1: $name is missing or no number" || status=1
 	done
 	return $status
@@ -142,6 +149,22 @@ complete()
 at_most()
 {
 	[ "$2" -le "$3" ] || wrong "$1: $4: $2 > $3"
+}
+
+test_totals()
+{
+	what="the memory of all groups is accounted"
+	bad=0
+	for name in $TOTALS; do
+		grep -qsE "^$name [0-9]+\$" "$STATS/memory" && continue
+		ktap_print_msg "memory: $name is missing or no number"
+		bad=1
+	done
+	if [ $bad = 0 ]; then
+		ktap_test_pass "$what"
+	else
+		ktap_test_fail "$what"
+	fi
 }
 
 memory_in_bounds()
@@ -361,8 +384,9 @@ done
 [ $traffic = 1 ] || [ -s "$work/disks" ] ||
 	skip_all "no group that has bounce buffers does any DMA"
 
-ktap_set_plan 10
+ktap_set_plan 11
 each complete "each group has all counters"
+test_totals
 each memory_in_bounds "memory is within its bounds"
 each limits_in_bounds "limits are within their bounds"
 each parts_fit "parts are no more than the whole"
