@@ -1116,6 +1116,7 @@ static void manager_shrinks_fairly(struct kunit *test)
 {
 	struct manager_test *t = test->priv, other = {};
 	size_t was[2], gave[2];
+	struct io_buffer buf;
 	unsigned int i;
 
 	manager_start(test, SZ_64M);
@@ -1137,6 +1138,8 @@ static void manager_shrinks_fairly(struct kunit *test)
 		;
 	KUNIT_EXPECT_EQ(test, t->mgr->memory + other.mgr->memory, 0);
 	t->mgr->retry_at = 0;
+	KUNIT_EXPECT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
 	KUNIT_EXPECT_EQ(test, io_buffer_shrink(SIZE_MAX), 0);
 	KUNIT_EXPECT_EQ(test, t->mgr->retry_at, 0);
 	second_stop(&other);
