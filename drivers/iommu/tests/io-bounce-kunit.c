@@ -5,12 +5,10 @@
 
 #include <kunit/device.h>
 #include <kunit/test.h>
-#include <linux/atomic.h>
-#include <linux/delay.h>
 #include <linux/dma-map-ops.h>
 #include <linux/io.h>
-#include <linux/kthread.h>
 #include <linux/pm_runtime.h>
+#include <linux/rcupdate.h>
 #include <linux/scatterlist.h>
 #include <linux/sizes.h>
 #include <linux/string.h>
@@ -317,6 +315,7 @@ static void bounce_unmap_twice_is_harmless(struct kunit *test)
 	/* Nor when there is no slot any more */
 	KUNIT_EXPECT_GT(test, io_buffer_shrink(SIZE_MAX), 0);
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
+	rcu_barrier();
 	KUNIT_EXPECT_TRUE(test, __io_bounce_unmap(t->bounce, t->dev, addr, 100,
 						  DMA_FROM_DEVICE, 0));
 	sync_for_cpu(t, addr, 100, DMA_FROM_DEVICE);
@@ -422,59 +421,6 @@ static void bounce_keeps_syncing(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, dev_dma_skip_sync(t->dev));
 	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_FROM_DEVICE, 0);
 }
-
-#ifdef CONFIG_DMA_NEED_SYNC
-#define MASK_ROUNDS	20000
-
-/* Two threads that meet: one sets the DMA mask, one makes the first bounce. */
-struct mask_race {
-	struct device *dev;
-	atomic_t round;
-	atomic_t done;
-};
-
-static void wait_for(const atomic_t *count, int value)
-{
-	while (atomic_read(count) != value)
-		cond_resched();
-}
-
-static int set_masks(void *data)
-{
-	struct mask_race *race = data;
-	int i;
-
-	for (i = 1; i <= MASK_ROUNDS; i++) {
-		wait_for(&race->round, i);
-		dma_set_mask(race->dev, DMA_BIT_MASK(64));
-		atomic_set(&race->done, i);
-	}
-	return 0;
-}
-
-static void bounce_keeps_syncing_from_the_first(struct kunit *test)
-{
-	struct bounce_test *t = test->priv;
-	struct mask_race race = { .dev = t->dev };
-	unsigned int skipped = 0;
-	struct task_struct *task;
-	int i;
-
-	task = kthread_run(set_masks, &race, "bounce/mask");
-	KUNIT_ASSERT_FALSE(test, IS_ERR(task));
-	for (i = 1; i <= MASK_ROUNDS; i++) {
-		dev_clear_dma_bounced(t->dev);
-		dev_set_dma_skip_sync(t->dev);
-		atomic_set(&race.round, i);
-		/* Now at the beginning of the call, now at its end */
-		ndelay(i % 64 * 16);
-		dma_reset_need_sync(t->dev);
-		wait_for(&race.done, i);
-		skipped += dev_dma_skip_sync(t->dev);
-	}
-	KUNIT_EXPECT_EQ(test, skipped, 0);
-}
-#endif
 
 /* Map, if need be twice: the first miss makes the pool. */
 static int map_sg(struct bounce_test *t, struct scatterlist *sg, int nents,
@@ -1012,9 +958,6 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_asks_for_the_promise),
 	KUNIT_CASE(bounce_can_be_switched_off),
 	KUNIT_CASE(bounce_keeps_syncing),
-#ifdef CONFIG_DMA_NEED_SYNC
-	KUNIT_CASE(bounce_keeps_syncing_from_the_first),
-#endif
 	KUNIT_CASE(bounce_list),
 	KUNIT_CASE(bounce_iova),
 	KUNIT_CASE(bounce_iova_errors),

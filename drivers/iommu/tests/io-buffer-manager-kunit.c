@@ -574,9 +574,11 @@ static void manager_grows_at_once(struct kunit *test)
 	while (n--)
 		io_buffer_pool_put(&bufs[n]);
 
-	/* Reclaim keeps one chunk of each pool of the reserve. */
+	/* Reclaim keeps one chunk of each pool of the reserve: the same one. */
+	n = t->fake->maps;
 	age(t);
 	age(t);
+	KUNIT_EXPECT_EQ(test, t->fake->maps, n);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
 	KUNIT_EXPECT_TRUE(test, get_reserved(t, IO_BUFFER_WRITE, SZ_64K, &buf));
 }
@@ -1229,37 +1231,50 @@ static void manager_end(struct work_struct *work)
 				       work)->mgr);
 }
 
-/* Ageing is under way, and the manager on its way out. */
-static void manager_ends_while_it_gives_back(struct kunit *test)
+/* Stop the manager while @work waits for its lock, which the caller holds. */
+static void end_while_running(struct kunit *test, struct work_struct *work)
 {
 	struct manager_test *t = test->priv;
-	struct io_buffer_manager *mgr;
-	struct manager_end end;
-	struct io_buffer buf;
-	unsigned int maps;
+	struct io_buffer_manager *mgr = t->mgr;
+	struct manager_end end = { .mgr = mgr };
 
-	manager_start(test, SZ_16M);
-	mgr = t->mgr;
-	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
-					   &limits_64, &buf), 0);
-	io_buffer_pool_put(&buf);
-	maps = t->fake->maps;
-
-	mutex_lock(&mgr->lock);
-	io_buffer_kick_reclaim(mgr, SIZE_MAX);
-	while (!(work_busy(&mgr->age_work.work) & WORK_BUSY_RUNNING))
+	while (!(work_busy(work) & WORK_BUSY_RUNNING))
 		msleep(20);
-	end.mgr = mgr;
 	INIT_WORK_ONSTACK(&end.work, manager_end);
 	queue_work(system_dfl_wq, &end.work);
-	/* Time enough to be where it waits for ageing to come to its end */
+	/* Time enough to be where it waits for @work to come to its end */
 	msleep(50);
 	mutex_unlock(&mgr->lock);
 	flush_work(&end.work);
 	destroy_work_on_stack(&end.work);
-	flush_work(&mgr->work);
 	t->mgr = NULL;
-	KUNIT_EXPECT_EQ(test, t->fake->maps, maps);
+	KUNIT_EXPECT_EQ(test, work_busy(&mgr->work), 0);
+	KUNIT_EXPECT_EQ(test, work_busy(&mgr->age_work.work), 0);
+	KUNIT_EXPECT_FALSE(test, delayed_work_pending(&mgr->age_work));
+}
+
+static void manager_ends_while_it_gives_back(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer buf;
+
+	manager_start(test, SZ_16M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+					   &limits_64, &buf), 0);
+	/* In use, which is a reason to look again later */
+	mutex_lock(&t->mgr->lock);
+	io_buffer_kick_reclaim(t->mgr, SIZE_MAX);
+	end_while_running(test, &t->mgr->age_work.work);
+}
+
+static void manager_ends_while_it_grows(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+
+	manager_start(test, SZ_16M);
+	mutex_lock(&t->mgr->lock);
+	io_buffer_request_grow(t->mgr, IO_BUFFER_READ, SZ_4K, &limits_64);
+	end_while_running(test, &t->mgr->work);
 }
 
 static void manager_goes_without_a_window(struct kunit *test)
@@ -1327,6 +1342,7 @@ static struct kunit_case manager_cases[] = {
 	KUNIT_CASE(manager_gives_a_part_of_it_later),
 	KUNIT_CASE(manager_keeps_to_the_total),
 	KUNIT_CASE(manager_ends_while_it_gives_back),
+	KUNIT_CASE(manager_ends_while_it_grows),
 	KUNIT_CASE(manager_goes_without_a_window),
 	{}
 };

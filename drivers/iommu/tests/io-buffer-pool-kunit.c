@@ -314,7 +314,7 @@ static void pool_survives_a_refusing_iommu(struct kunit *test)
 #define STRESS_THREADS	4
 #define STRESS_ROUNDS	20000
 #define STRESS_BURST	1000
-#define STRESS_HELD	4
+#define STRESS_HELD	12	/* of 16, 8 in each chunk: also on a single CPU */
 
 /*
  * Threads that together now and then want more than there is: no slot may ever
@@ -400,6 +400,8 @@ static void pool_stress(struct kunit *test)
 			io_buffer_chunk_destroy(chunk);
 			retired++;
 			chunk = add_chunk(test, BASE + SZ_2M, SZ_64K);
+			/* Let it be used. */
+			usleep_range(100, 200);
 		}
 		cond_resched();
 	}
