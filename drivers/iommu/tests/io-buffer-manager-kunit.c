@@ -845,7 +845,7 @@ static void no_release(struct device *dev)
 {
 }
 
-/* A PCI device with runtime PM that has no driver; in use, so that nothing puts it to sleep. */
+/* A PCI device with runtime PM, in use: without a driver it must not be put to sleep. */
 static struct pci_dev *pci_device(struct kunit *test)
 {
 	struct pci_dev *pdev = kunit_kzalloc(test, sizeof(*pdev), GFP_KERNEL);
@@ -893,6 +893,10 @@ static void manager_holds_devices_with_ats(struct kunit *test)
 	/* Reclaim releases what it holds. */
 	io_buffer_free_unused(t->mgr);
 	KUNIT_EXPECT_EQ(test, atomic_read(&pdev->dev.power.usage_count), 2);
+	pm_runtime_put_noidle(&pdev->dev);
+	/* Active, though nobody uses it */
+	pm_runtime_put_noidle(&pdev->dev);
+	KUNIT_EXPECT_EQ(test, io_buffer_hold_dev(t->mgr), 1);
 	pm_runtime_put_noidle(&pdev->dev);
 	/* Whatever its bus is */
 	pdev->dev.bus = NULL;
