@@ -28,7 +28,7 @@ bench: deps-bench kernel ## all that is measured, one after the other, an hour a
 	@status=0; for part in bench native stack sweep; do scripts/$$part || status=1; done; exit $$status
 calls: deps kernel ## of that: what a map and an unmap cost in each mode and behind each IOMMU, memory held, a crowd
 	scripts/bench
-native: deps fetch ## of that: calls at the speed of your own CPU, on an IOMMU that costs what it is told to
+native: deps fetch ## of that: calls at the speed of your own CPU, on an IOMMU whose cost is a parameter
 	scripts/native
 stack: deps-bench kernel ## of that: disks and networks behind each IOMMU, in each mode
 	scripts/stack

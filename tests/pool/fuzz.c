@@ -234,7 +234,7 @@ static void do_add(unsigned int arg)
 	m.chunks[i].chunk = chunk;
 	m.chunks[i].nr_slots = size >> m.slot_shift;
 	m.chunks[i].referenced = true;
-	/* For somebody who cannot do without a slot */
+	/* For a mandatory bounce */
 	if (arg & 4) {
 		h = &m.held[m.nr_held++];
 		*h = (struct held) { .chunk = &m.chunks[i], .mark = ++m.marks };

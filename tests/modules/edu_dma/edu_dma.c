@@ -58,7 +58,7 @@ MODULE_PARM_DESC(break_rules, "instead of the tests, break each rule of DMA owne
 
 /*
  * @shared: memory the device always reaches, for its pattern and its inbox
- * @buf: memory to map; @want: what must be in it
+ * @buf: memory to map; @want: its expected content
  */
 struct edu {
 	struct device *dev;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The benchmark of tools/iommu/dma-bench at native speed: in user-mode Linux, on
- * an IOMMU that does nothing but take the time it is told to. So what is
+ * an IOMMU that does nothing but take a given time. So what is
  * measured is dma-iommu.c, the bounce buffers and real copies.
  *
  * Runs when the kernel boots, prints a line of JSON for each result and halts.

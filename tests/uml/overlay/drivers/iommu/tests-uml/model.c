@@ -6,7 +6,7 @@
  * that is mapped in one of many ways, used by the device, synced back and forth
  * and unmapped, one step at a time, each step on whichever CPU picks the job.
  *
- * For each job two arrays say what must be seen: one by the CPU in its buffer,
+ * For each job two arrays have the expected content: one by the CPU in its buffer,
  * one by the device at its DMA addresses. Mapping and sync_for_device carry
  * bytes from the first to the second, sync_for_cpu and unmapping from the second
  * to the first. Bytes that changed hands without a sync may read as either.
