@@ -58,13 +58,13 @@ debug-more: debug ## that with more devices: build/debug-more
 	scripts/kernel -s debug debug-more build/linux $(X86) configs/debug.config configs/debug-more.config
 devices: kernel ## the kernel of "make run" with more devices: build/devices
 	scripts/kernel -s x86 devices build/linux $(X86) configs/devices.config
-DEBUG_DEVICES := $(X86) configs/debug.config configs/debug-more.config configs/devices.config configs/debug-devices.config
-debug-devices: debug-more ## the debug kernel with all these devices, btrfs and xfs: build/debug-devices
-	scripts/kernel -s debug-more debug-devices build/linux $(DEBUG_DEVICES)
+CHECKED := $(X86) configs/devices.config configs/checked.config
+checked: devices ## that with the ownership checker, btrfs and xfs: build/checked
+	scripts/kernel -s devices checked build/linux $(CHECKED)
 REPAIRS := nvme-pci-Start-a-request-before-its-metadata xhci-Unmap-the-URB-before mmc-sdhci-Unmap-the-list-before
-reverted: debug-devices ## that without the repairs of NVMe, xHCI and SDHCI, for tests/cases: build/reverted
+reverted: checked ## that without the repairs of NVMe, xHCI and SDHCI, for tests/cases: build/reverted
 	scripts/tree -o build/linux-reverted $(REPAIRS:%=-r series/0-fixes/*-%*.patch)
-	scripts/kernel -s debug-devices reverted build/linux-reverted $(DEBUG_DEVICES)
+	scripts/kernel -s checked reverted build/linux-reverted $(CHECKED)
 # What the whole kernel races about would bury what is ours.
 KCSAN := $(basename $(notdir $(wildcard drivers/iommu/io-b*.c drivers/iommu/tests/*.c))) dma-iommu
 kcsan: tree ## the same with KCSAN watching dma-iommu.c and the files of the series: build/kcsan
@@ -96,4 +96,4 @@ need:
 	@for tool in git python3; do command -v $$tool >/dev/null || \
 		{ echo "$$tool is missing: 'make deps' installs or names what is needed" >&2; exit 1; }; done
 
-.PHONY: need run test test-all check bench calls native stack sweep deps deps-bench deps-deb qemu10 fetch tree kernel debug debug-more debug-devices reverted kcsan devices deb series branch refresh clean distclean help
+.PHONY: need run test test-all check bench calls native stack sweep deps deps-bench deps-deb qemu10 fetch tree kernel debug debug-more checked reverted kcsan devices deb series branch refresh clean distclean help

@@ -559,6 +559,16 @@ static void sync_for_device(struct io_bounce *bounce, struct device *dev,
 	io_bounce_check_own(buf, offset, size);
 }
 
+static void sync_for_cpu(struct io_bounce *bounce, struct device *dev,
+			 const struct io_buffer *buf, size_t offset,
+			 size_t size, enum dma_data_direction dir)
+{
+	if (!io_bounce_check_for_cpu(buf, offset, size))
+		return;
+	io_bounce_copy_out(bounce, dev, buf, offset, size, dir);
+	io_bounce_check_synced(buf, offset, size);
+}
+
 /**
  * __io_bounce_sync - DMA sync of part of a mapping
  * @bounce: the bounce buffers of the domain
@@ -584,10 +594,10 @@ bool __io_bounce_sync(struct io_bounce *bounce, struct device *dev,
 		return true;
 
 	offset = io_buffer_offset_in_slot(&buf, addr);
-	if (!for_cpu)
+	if (for_cpu)
+		sync_for_cpu(bounce, dev, &buf, offset, size, dir);
+	else
 		sync_for_device(bounce, dev, &buf, offset, size, dir);
-	else if (io_bounce_check_for_cpu(&buf, offset, size))
-		io_bounce_copy_out(bounce, dev, &buf, offset, size, dir);
 	trace_iommu_bounce_sync(dev, addr, size, dir, for_cpu);
 	return true;
 }

@@ -9,7 +9,9 @@
  *		is in the slot, where map copied it, and comes back at unmap or
  *		sync together with what the device wrote: nothing is allocated.
  *		Who reads early reads poison; who writes is found when the
- *		poison is no longer complete.
+ *		poison is no longer complete. What was synced for the CPU must
+ *		not be written until it is unmapped or the device owns it again:
+ *		the copy out would overwrite it. A checksum tells.
  *	DMA_TO_DEVICE
  *		The original must stay equal to the slot, which the device
  *		cannot write.
@@ -44,6 +46,7 @@
 #include <linux/hashtable.h>
 #include <linux/highmem.h>
 #include <linux/init.h>
+#include <linux/jhash.h>
 #include <linux/jiffies.h>
 #include <linux/kasan.h>
 #include <linux/kmsan-checks.h>
@@ -81,6 +84,7 @@ enum fault {
 	FAULT_NONE,
 	FAULT_WROTE,
 	FAULT_CHANGED,
+	FAULT_OVERWRITTEN,
 	FAULT_UNMAP_SIZE,
 	FAULT_SYNC_RANGE,
 	FAULT_IOVA_TO_PHYS,
@@ -93,6 +97,7 @@ enum fault {
 static const char * const fault_names[NR_FAULTS] = {
 	[FAULT_WROTE]		= "written by the CPU while the device owned it",
 	[FAULT_CHANGED]		= "changed by the CPU after it was mapped",
+	[FAULT_OVERWRITTEN]	= "written by the CPU after a sync, and then overwritten",
 	[FAULT_UNMAP_SIZE]	= "unmapped with another address or size than it was mapped",
 	[FAULT_SYNC_RANGE]	= "synced outside of the mapping",
 	[FAULT_IOVA_TO_PHYS]	= "iommu_iova_to_phys() called for a bounced address",
@@ -501,6 +506,64 @@ static void verify(const struct io_buffer_guard *g, u64 blocks,
 	put_original(g, original);
 }
 
+static u16 sum_block(const u8 *original, size_t from, size_t to)
+{
+	return jhash(original + from, to - from, 0);
+}
+
+/* Call sum_block() for each of @blocks. */
+static void sum_synced(struct io_buffer_guard *g, u64 blocks)
+{
+	u8 *original = get_original(g);
+
+	g->synced |= blocks;
+	while (blocks) {
+		u64 block = blocks & -blocks;
+		unsigned int nr = __ffs64(block);
+		size_t from, to;
+
+		blocks &= ~block;
+		next_run(g, &block, &from, &to);
+		g->sums[nr] = sum_block(original, from, to);
+	}
+	put_original(g, original);
+}
+
+/*
+ * [@start, @end) of the granule is about to be overwritten: did the CPU write there
+ * since the sync? The device may have written to the slot, so that a difference alone
+ * says nothing.
+ */
+static void verify_synced(const struct io_buffer_guard *g, size_t start,
+			  size_t end, struct finding *f)
+{
+	u64 blocks = blocks_touched(g, start, end) & g->synced;
+	u8 *original = get_original(g);
+	const u8 *bad = NULL;
+	size_t from, to;
+
+	while (!bad && blocks) {
+		u64 block = blocks & -blocks;
+		unsigned int nr = __ffs64(block);
+
+		blocks &= ~block;
+		next_run(g, &block, &from, &to);
+		if (g->sums[nr] == sum_block(original, from, to))
+			continue;
+		from = max(from, start);
+		to = min(to, end);
+		sync_slot(g, from, to);
+		bad = first_difference(original + from, slot_memory(g) + from,
+				       to - from);
+	}
+	if (bad && (g->mutable || is_mutable(g->phys)))
+		f->changed = true;
+	else if (bad)
+		note_fault(f, FAULT_OVERWRITTEN,
+			   offset_in_slot(g) + (bad - original), 1);
+	put_original(g, original);
+}
+
 /*
  * The device owns these blocks no longer. False if the memory is gone, and must not
  * be referenced.
@@ -508,10 +571,12 @@ static void verify(const struct io_buffer_guard *g, u64 blocks,
 static bool take_back(struct io_buffer_guard *g, u64 blocks, bool check,
 		      struct finding *f)
 {
+	g->synced &= ~blocks;
 	blocks &= g->owned;
 	g->owned &= ~blocks;
 	if (original_freed(g)) {
 		g->owned = 0;
+		g->synced = 0;
 		if (IS_ENABLED(CONFIG_KASAN_GENERIC))
 			note_fault(f, FAULT_FREED, offset_in_slot(g) + g->from,
 				   g->to - g->from);
@@ -528,7 +593,7 @@ static bool take_back(struct io_buffer_guard *g, u64 blocks, bool check,
 
 static void drop_guard(struct io_buffer_guard *g, struct finding *f)
 {
-	take_back(g, g->owned, false, f);
+	take_back(g, ~0ULL, false, f);
 	hash_del(&g->node);
 }
 
@@ -559,7 +624,7 @@ static void find_sharers(struct io_buffer_guard *g, struct finding *f)
 		if (other == g || !(writes || other_writes) ||
 		    !overlap(g, other))
 			continue;
-		take_back(other, other->owned, false, &ignored);
+		take_back(other, ~0ULL, false, &ignored);
 		other->shared = true;
 		g->shared = true;
 		if (!writes || !other_writes || f->fault ||
@@ -594,6 +659,7 @@ static void link_guard(struct io_buffer_guard *g, phys_addr_t phys, u32 from,
 	}
 	g->from = from;
 	g->to = to;
+	g->synced = 0;
 	find_sharers(g, f);
 }
 
@@ -756,7 +822,10 @@ void __io_bounce_check_own(const struct io_buffer *buf, size_t offset,
 	for_each_guard(buf, g, offset, len, from, to) {
 		u64 blocks;
 
-		if (!is_mapped(g) || g->shared || original_freed(g))
+		if (!is_mapped(g))
+			continue;
+		g->synced &= ~blocks_touched(g, from, to);
+		if (g->shared || original_freed(g))
 			continue;
 		blocks = blocks_covered(g, from, to);
 		g->owned |= blocks;
@@ -772,10 +841,14 @@ static bool take_range(const struct io_buffer *buf, size_t offset, size_t len,
 	bool there = true;
 	size_t from, to;
 
-	for_each_guard(buf, g, offset, len, from, to)
-		if (is_mapped(g) &&
-		    !take_back(g, blocks_touched(g, from, to), check, f))
+	for_each_guard(buf, g, offset, len, from, to) {
+		if (!is_mapped(g))
+			continue;
+		if (check && !original_freed(g))
+			verify_synced(g, from, to, f);
+		if (!take_back(g, blocks_touched(g, from, to), check, f))
 			there = false;
+	}
 	return there;
 }
 
@@ -799,6 +872,31 @@ bool __io_bounce_check_for_cpu(const struct io_buffer *buf, size_t offset,
 		there = take_range(buf, offset, len, true, &f);
 	conclude(buf, &f);
 	return there;
+}
+
+/**
+ * __io_bounce_check_synced - part of a mapping was synced for the CPU
+ * @buf: the slot
+ * @offset: from its start, in bytes
+ * @len: in bytes
+ *
+ * Context: any but NMI.
+ */
+void __io_bounce_check_synced(const struct io_buffer *buf, size_t offset,
+			      size_t len)
+{
+	struct finding ignored = {};
+	struct io_buffer_guard *g;
+	size_t from, to;
+
+	if (!device_writes(buf->chunk))
+		return;
+	clamp_range(buf, FAULT_SYNC_RANGE, &offset, &len, &ignored);
+	guard(raw_spinlock_irqsave)(&check_lock);
+
+	for_each_guard(buf, g, offset, len, from, to)
+		if (is_mapped(g) && !g->shared && !original_freed(g))
+			sum_synced(g, blocks_touched(g, from, to) & ~g->owned);
 }
 
 /* What the CPU wrote is about to be copied in: nothing of the poison may be. */

@@ -46,6 +46,8 @@ void __io_bounce_check_own(const struct io_buffer *buf, size_t offset,
 			   size_t len);
 bool __io_bounce_check_for_cpu(const struct io_buffer *buf, size_t offset,
 			       size_t len);
+void __io_bounce_check_synced(const struct io_buffer *buf, size_t offset,
+			      size_t len);
 bool __io_bounce_check_for_device(const struct io_buffer *buf, size_t offset,
 				  size_t len);
 bool __io_bounce_check_unmap(const struct io_buffer *buf, size_t offset,
@@ -112,6 +114,14 @@ io_bounce_check_for_cpu(const struct io_buffer *buf, size_t offset, size_t len)
 {
 	return !io_bounce_checked(buf) ||
 	       __io_bounce_check_for_cpu(buf, offset, len);
+}
+
+/* After the copy out of a sync */
+static __always_inline void
+io_bounce_check_synced(const struct io_buffer *buf, size_t offset, size_t len)
+{
+	if (io_bounce_checked(buf))
+		__io_bounce_check_synced(buf, offset, len);
 }
 
 static __always_inline bool

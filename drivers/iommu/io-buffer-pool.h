@@ -89,6 +89,8 @@ struct io_buffer_life {
  * @chunk: the chunk it is a guard of
  * @phys: physical address of the granule
  * @owned: a bit for each 64th of the granule: owned by the device, and checked
+ * @synced: the same: synced for the CPU, and not handed to the device again
+ * @sums: of @synced, what they held after the sync
  * @from: first byte of the granule that is mapped
  * @to: first byte after it that is not
  * @shared: another mapping has some of these bytes: they are not checked
@@ -99,6 +101,8 @@ struct io_buffer_guard {
 	struct io_buffer_chunk *chunk;
 	phys_addr_t phys;
 	u64 owned;
+	u64 synced;
+	u16 sums[64];
 	u32 from;
 	u32 to;
 	bool shared;

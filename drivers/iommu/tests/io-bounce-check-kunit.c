@@ -227,6 +227,40 @@ static void check_changed_after_map(struct kunit *test)
 	}
 }
 
+static void check_written_after_sync(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	static const enum dma_data_direction dirs[] = {
+		DMA_FROM_DEVICE, DMA_BIDIRECTIONAL
+	};
+	dma_addr_t addr;
+	int i, again;
+
+	for (i = 0; i < 2; i++) {
+		for (again = 0; again < 2; again++) {
+			addr = map(t, t->p + 300, 5000, dirs[i]);
+			memset(device(t, addr), NEW, 5000);
+			for_cpu(t, addr + 4000, 500, dirs[i]);
+			KUNIT_EXPECT_TRUE(test, all(t->p + 4300, NEW, 500));
+			t->p[300 + 4321] = CPU;
+			KUNIT_EXPECT_EQ(test, reports(t), 0);
+			unmap(t, addr, 5000, dirs[i]);
+			KUNIT_EXPECT_EQ(test, reports(t), !again);
+			KUNIT_EXPECT_TRUE(test, all(t->p + 300, NEW, 5000));
+			memset(t->p, OLD, 4 * PAGE_SIZE);
+		}
+		elsewhere(t);
+	}
+	addr = map(t, t->p, 100, DMA_FROM_DEVICE);
+	for_cpu(t, addr, 100, DMA_FROM_DEVICE);
+	t->p[99] = CPU;
+	for_cpu(t, addr, 100, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	KUNIT_EXPECT_EQ(test, t->p[99], OLD);
+	unmap(t, addr, 100, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
 static void check_reader_finds_poison(struct kunit *test)
 {
 	struct check_test *t = test->priv;
@@ -487,10 +521,10 @@ static void check_partial_syncs(struct kunit *test)
 		memset(device(t, addr) + from, NEW, step);
 		for_cpu(t, addr + from, step, DMA_FROM_DEVICE);
 		KUNIT_EXPECT_TRUE(test, all(p + from, NEW, step));
-		/* It may be written now, and given back or not. */
+		if (!(step & 8))
+			continue;
 		memset(p + from, CPU, step);
-		if (step & 8)
-			for_device(t, addr + from, step, DMA_FROM_DEVICE);
+		for_device(t, addr + from, step, DMA_FROM_DEVICE);
 	}
 	unmap(t, addr, 6000, DMA_FROM_DEVICE);
 	KUNIT_EXPECT_TRUE(test, all(p, NEW, from));
@@ -570,6 +604,54 @@ static void free_file_page(struct page *page)
 {
 	page_folio(page)->mapping = NULL;
 	__free_page(page);
+}
+
+/* The device writes what the CPU looks at now and then. */
+static void check_polling(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		memset(device(t, addr), NEW + i, 200);
+		for_cpu(t, addr + 10, 150, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_TRUE(test, all(t->p + 10, NEW + i, 150));
+	}
+	memset(device(t, addr), NEW + i, 200);
+	unmap(t, addr, 3000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(t->p, NEW + i, 200));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
+/* Written after a sync, and not overwritten, or handed over before */
+static void check_writes_of_the_owner(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	enum dma_data_direction dir;
+	dma_addr_t addr;
+
+	for (dir = DMA_BIDIRECTIONAL; dir <= DMA_FROM_DEVICE; dir++) {
+		addr = map(t, t->p, 3000, dir);
+		for_cpu(t, addr, 90, dir);
+		memset(t->p, CPU, 90);
+		for_cpu(t, addr + 90, 10, dir);
+		memset(t->p + 90, CPU, 10);
+		unmap_skip(t, addr, 3000, dir);
+		KUNIT_EXPECT_TRUE(test, all(t->p, CPU, 100));
+		KUNIT_EXPECT_TRUE(test, all(t->p + 100, OLD, 3000));
+
+		addr = map(t, t->p, 3000, dir);
+		for_cpu(t, addr, 100, dir);
+		memset(t->p + 20, NEW, 70);
+		for_device(t, addr + 20, 70, dir);
+		unmap(t, addr, 3000, dir);
+		/* What the device has counts: DMA_FROM_DEVICE copies nothing in. */
+		KUNIT_EXPECT_TRUE(test, all(t->p + 20, dir == DMA_FROM_DEVICE ?
+					    CPU : NEW, 70));
+		memset(t->p, OLD, 100);
+	}
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
 
 static void check_two_reads_into_one_buffer(struct kunit *test)
@@ -653,6 +735,14 @@ static void check_page_cache_may_change(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, all(p, OLD, PAGE_SIZE));
 	unmap(t, addr, PAGE_SIZE, DMA_BIDIRECTIONAL);
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
+
+	addr = map(t, p, PAGE_SIZE, DMA_FROM_DEVICE);
+	for_cpu(t, addr, 100, DMA_FROM_DEVICE);
+	p[99] = CPU;
+	unmap(t, addr, PAGE_SIZE, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, p[99], OLD);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_check_changes() - changes, 2);
 	free_file_page(page);
 }
 
@@ -694,6 +784,7 @@ static void check_is_off(struct kunit *test)
 static struct kunit_case check_cases[] = {
 	KUNIT_CASE(check_written_while_owned),
 	KUNIT_CASE(check_changed_after_map),
+	KUNIT_CASE(check_written_after_sync),
 	KUNIT_CASE(check_reader_finds_poison),
 	KUNIT_CASE(check_unmap_size),
 	KUNIT_CASE(check_sync_range),
@@ -704,6 +795,8 @@ static struct kunit_case check_cases[] = {
 	KUNIT_CASE(check_iova),
 	KUNIT_CASE(check_partial_syncs),
 	KUNIT_CASE(check_skip_after_syncs),
+	KUNIT_CASE(check_polling),
+	KUNIT_CASE(check_writes_of_the_owner),
 	KUNIT_CASE(check_two_reads_into_one_buffer),
 	KUNIT_CASE(check_readers_share),
 	KUNIT_CASE(check_neighbours_are_free),

@@ -1067,6 +1067,18 @@ static noinline void breaks_change_to_device(struct edu *edu)
 	dma_unmap_single(edu->dev, addr, 3000, DMA_TO_DEVICE);
 }
 
+static noinline void breaks_write_synced(struct edu *edu)
+{
+	dma_addr_t addr = dma_map_single(edu->dev, edu->buf, SZ_8K,
+					 DMA_FROM_DEVICE);
+
+	if (dma_mapping_error(edu->dev, addr))
+		return cannot(edu, __func__);
+	dma_sync_single_for_cpu(edu->dev, addr + SZ_4K, 100, DMA_FROM_DEVICE);
+	edu->buf[SZ_4K + 99]++;
+	dma_unmap_single(edu->dev, addr, SZ_8K, DMA_FROM_DEVICE);
+}
+
 static noinline void breaks_unmap_shorter(struct edu *edu)
 {
 	dma_addr_t addr = dma_map_single(edu->dev, edu->buf, 1000,
@@ -1151,6 +1163,18 @@ static noinline void breaks_write_list(struct edu *edu)
 	dma_unmap_sg(edu->dev, sgl, LIST_LEN, DMA_FROM_DEVICE);
 }
 
+static noinline void breaks_write_synced_list(struct edu *edu)
+{
+	struct scatterlist sgl[LIST_LEN];
+
+	list_init(edu, sgl);
+	if (!dma_map_sg(edu->dev, sgl, LIST_LEN, DMA_FROM_DEVICE))
+		return cannot(edu, __func__);
+	dma_sync_sg_for_cpu(edu->dev, sgl, LIST_LEN, DMA_FROM_DEVICE);
+	edu->buf[list_entry[1].at]++;
+	dma_unmap_sg(edu->dev, sgl, LIST_LEN, DMA_FROM_DEVICE);
+}
+
 static noinline void breaks_write_linked(struct edu *edu)
 {
 	struct dma_iova_state state;
@@ -1181,6 +1205,7 @@ static void (* const breakers[])(struct edu *edu) = {
 	breaks_write_from_device,
 	breaks_write_bidirectional,
 	breaks_change_to_device,
+	breaks_write_synced,
 	breaks_unmap_shorter,
 	breaks_unmap_longer,
 	breaks_sync_outside,
@@ -1188,6 +1213,7 @@ static void (* const breakers[])(struct edu *edu) = {
 	breaks_free_mapped,
 	breaks_map_twice,
 	breaks_write_list,
+	breaks_write_synced_list,
 	breaks_write_linked,
 	breaks_keep_mapped,
 };
