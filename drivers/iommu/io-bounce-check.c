@@ -143,6 +143,7 @@ enum escape {
 	ESCAPE_MISS,
 	ESCAPE_ATTRS,
 	ESCAPE_SIZE,
+	ESCAPE_MEMORY,
 	NR_ESCAPES
 };
 
@@ -151,7 +152,7 @@ enum escape {
  * @ip: where; 0: the entry is free
  * @reported: a bit for each &enum fault
  * @checked: mappings that were checked
- * @escaped: those that were not bounced, by reason
+ * @escaped: those that were not checked, by reason
  * @changed: those of user space or page cache that changed
  */
 struct place {
@@ -241,7 +242,7 @@ static DEFINE_RAW_SPINLOCK(check_lock);
  * @chunk: a new chunk
  * @gfp: how to allocate
  *
- * Failure is not an error: what is mapped there is then not checked.
+ * Failure is not an error: what is mapped there is counted as not checked.
  *
  * Context: as @gfp says.
  */
@@ -742,13 +743,17 @@ void __io_bounce_check_begin(struct io_bounce *bounce, struct device *dev,
 	unsigned long stack[STACK_DEPTH];
 	unsigned int depth;
 
-	if (!buf->chunk->guards || !io_buffer_slot(buf)->len)
+	if (!io_buffer_slot(buf)->len)
 		return;
 
-	strscpy(life.dev, dev_name(dev));
-	strscpy(life.driver, dev_driver_string(dev));
 	depth = stack_trace_save(stack, ARRAY_SIZE(stack), 1);
 	life.place = find_place(stack, depth);
+	if (!buf->chunk->guards) {
+		atomic_long_inc(&places[life.place].escaped[ESCAPE_MEMORY]);
+		return;
+	}
+	strscpy(life.dev, dev_name(dev));
+	strscpy(life.driver, dev_driver_string(dev));
 	life.stack = stack_depot_save(stack, depth, GFP_NOWAIT | __GFP_NOWARN);
 	atomic_long_inc(&places[life.place].checked);
 	scoped_guard(raw_spinlock_irqsave, &check_lock)
@@ -1255,6 +1260,22 @@ unsigned int io_bounce_check_changes(void)
 }
 
 /**
+ * io_bounce_check_escapes - how many mappings were not checked
+ *
+ * Return: that, since boot.
+ */
+unsigned long io_bounce_check_escapes(void)
+{
+	unsigned long sum = 0;
+	unsigned int i, why;
+
+	for (i = 0; i < NR_PLACES; i++)
+		for (why = 0; why < NR_ESCAPES; why++)
+			sum += atomic_long_read(&places[i].escaped[why]);
+	return sum;
+}
+
+/**
  * io_bounce_check_forget - report once more what was reported, for tests
  */
 void io_bounce_check_forget(void)
@@ -1282,13 +1303,15 @@ static int check_show(struct seq_file *m, void *unused)
 		long missed = atomic_long_read(&place->escaped[ESCAPE_MISS]);
 		long attrs = atomic_long_read(&place->escaped[ESCAPE_ATTRS]);
 		long size = atomic_long_read(&place->escaped[ESCAPE_SIZE]);
+		long memory = atomic_long_read(&place->escaped[ESCAPE_MEMORY]);
 		long checked = atomic_long_read(&place->checked);
+		long escaped = missed + attrs + size + memory;
 
-		if (!checked && !missed && !attrs && !size)
+		if (!checked && !escaped)
 			continue;
-		seq_printf(m, "%pS checked %ld escaped %ld miss %ld attrs %ld size %ld changed %ld faults %lu\n",
-			   (void *)place->ip, checked, missed + attrs + size,
-			   missed, attrs, size,
+		seq_printf(m, "%pS checked %ld escaped %ld miss %ld attrs %ld size %ld memory %ld changed %ld faults %lu\n",
+			   (void *)place->ip, checked, escaped, missed, attrs,
+			   size, memory,
 			   atomic_long_read(&place->changed),
 			   hweight_long(READ_ONCE(place->reported)));
 	}

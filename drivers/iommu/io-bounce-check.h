@@ -36,6 +36,7 @@ void __io_bounce_check_debugfs(struct dentry *root);
 unsigned int io_bounce_check_scan(struct io_bounce *bounce);
 unsigned int io_bounce_check_reports(void);
 unsigned int io_bounce_check_changes(void);
+unsigned long io_bounce_check_escapes(void);
 void io_bounce_check_forget(void);
 
 void __io_bounce_check_begin(struct io_bounce *bounce, struct device *dev,

@@ -781,6 +781,43 @@ static void check_is_off(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
 
+static struct io_buffer_chunk *chunk_of(struct check_test *t, dma_addr_t addr)
+{
+	struct io_buffer buf;
+
+	guard(rcu)();
+	return io_buffer_lookup(&t->bounce->mgr, addr, &buf) ? buf.chunk : NULL;
+}
+
+/* There was no memory for the guards: bounced, but not checked, and counted as such. */
+static void check_counts_what_has_no_guards(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	unsigned long escapes = io_bounce_check_escapes();
+	struct io_buffer_guard *guards;
+	struct io_buffer_chunk *chunk;
+	dma_addr_t addr;
+
+	addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+	chunk = chunk_of(t, addr);
+	unmap(t, addr, 3000, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_NOT_NULL(test, chunk);
+	KUNIT_EXPECT_EQ(test, io_bounce_check_escapes() - escapes, 0);
+
+	guards = chunk->guards;
+	chunk->guards = NULL;
+	addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_PTR_EQ(test, chunk_of(t, addr), chunk);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 3000));
+	t->p[0] = CPU;
+	*device(t, addr) = NEW;
+	unmap(t, addr, 3000, DMA_FROM_DEVICE);
+	chunk->guards = guards;
+	KUNIT_EXPECT_EQ(test, io_bounce_check_escapes() - escapes, 1);
+	KUNIT_EXPECT_EQ(test, t->p[0], NEW);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
 static struct kunit_case check_cases[] = {
 	KUNIT_CASE(check_written_while_owned),
 	KUNIT_CASE(check_changed_after_map),
@@ -803,6 +840,7 @@ static struct kunit_case check_cases[] = {
 	KUNIT_CASE(check_page_cache_may_change),
 	KUNIT_CASE(check_interrupts_off),
 	KUNIT_CASE(check_is_off),
+	KUNIT_CASE(check_counts_what_has_no_guards),
 	{}
 };
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only WITH Linux-syscall-note */
 /*
- * What dmabench asks of the dma_bench module, and what it is told.
+ * The interface between dmabench and the dma_bench module.
  */
 #ifndef DMA_BENCH_H
 #define DMA_BENCH_H

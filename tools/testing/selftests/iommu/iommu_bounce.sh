@@ -301,7 +301,7 @@ test_disks()
 	fi
 }
 
-# Where there is no swiotlb, what must be bounced keeps some memory.
+# Without swiotlb, mandatory bounces have a reserve.
 may_keep()
 {
 	slabs=$(cat "$SYSFS/kernel/debug/swiotlb/io_tlb_nslabs" 2> /dev/null)
