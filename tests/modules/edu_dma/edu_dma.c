@@ -15,9 +15,7 @@
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/hmm-dma.h>
-#include <linux/io-64-nonatomic-lo-hi.h>
 #include <linux/iommu.h>
-#include <linux/iopoll.h>
 #include <linux/module.h>
 #include <linux/pci.h>
 #include <linux/random.h>
@@ -25,6 +23,8 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
+
+#include "edu.h"
 
 static unsigned int dma_bits = 28;
 module_param(dma_bits, uint, 0444);
@@ -38,13 +38,6 @@ static bool break_rules;
 module_param(break_rules, bool, 0444);
 MODULE_PARM_DESC(break_rules, "instead of the tests, break each rule of DMA ownership, for the checker to find");
 
-#define EDU_DMA_SRC	0x80
-#define EDU_DMA_DST	0x88
-#define EDU_DMA_COUNT	0x90
-#define EDU_DMA_CMD	0x98
-#define EDU_CMD_RUN	BIT(0)
-#define EDU_CMD_TO_RAM	BIT(1)
-#define EDU_BUFFER	0x40000
 
 /* QEMU before 9.0 aborts if a transfer ends where the device's buffer does. */
 #define PATTERN_SIZE	SZ_2K
@@ -91,14 +84,7 @@ static int skip(struct edu *edu, const char *why)
 
 static int edu_transfer(struct edu *edu, u64 src, u64 dst, size_t len, u32 cmd)
 {
-	u32 val;
-
-	lo_hi_writeq(src, edu->regs + EDU_DMA_SRC);
-	lo_hi_writeq(dst, edu->regs + EDU_DMA_DST);
-	lo_hi_writeq(len, edu->regs + EDU_DMA_COUNT);
-	writel(cmd | EDU_CMD_RUN, edu->regs + EDU_DMA_CMD);
-	if (read_poll_timeout(readl, val, !(val & EDU_CMD_RUN), 2000, 5000000,
-			      true, edu->regs + EDU_DMA_CMD))
+	if (edu_dma(edu->regs, src, dst, len, cmd))
 		return fail(edu, "the device does not finish");
 	return 0;
 }
@@ -1280,10 +1266,7 @@ static int edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (!edu)
 		return -ENOMEM;
 	edu->dev = dev;
-	ret = pcim_enable_device(pdev);
-	if (ret)
-		return ret;
-	edu->regs = pcim_iomap_region(pdev, 0, KBUILD_MODNAME);
+	edu->regs = edu_enable(pdev);
 	if (IS_ERR(edu->regs))
 		return PTR_ERR(edu->regs);
 	ret = dma_set_mask_and_coherent(dev, DMA_BIT_MASK(dma_bits));
@@ -1312,7 +1295,7 @@ static int edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 }
 
 static const struct pci_device_id edu_ids[] = {
-	{ PCI_DEVICE(0x1234, 0x11e8) },
+	{ EDU_ID },
 	{}
 };
 MODULE_DEVICE_TABLE(pci, edu_ids);

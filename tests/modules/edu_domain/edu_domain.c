@@ -9,9 +9,7 @@
  *
  * Probing runs all tests, prints KTAP to the log and fails with -ENODEV.
  */
-#include <linux/io-64-nonatomic-lo-hi.h>
 #include <linux/iommu.h>
-#include <linux/iopoll.h>
 #include <linux/ktime.h>
 #include <linux/module.h>
 #include <linux/pci.h>
@@ -19,13 +17,8 @@
 #include <linux/string.h>
 #include <linux/workqueue.h>
 
-#define EDU_DMA_SRC	0x80
-#define EDU_DMA_DST	0x88
-#define EDU_DMA_COUNT	0x90
-#define EDU_DMA_CMD	0x98
-#define EDU_CMD_RUN	BIT(0)
-#define EDU_CMD_TO_RAM	BIT(1)
-#define EDU_BUFFER	0x40000
+#include "edu.h"
+
 #define EDU_WRITES	64
 
 /* Addresses in the domain, of the 28 bits that the device has */
@@ -96,15 +89,9 @@ static bool is_mapped(struct edu *edu, unsigned long iova)
 static int device_writes(struct edu *edu, unsigned long iova, struct page *page)
 {
 	u8 *bytes = page_address(page);
-	u32 val;
 
 	memset(bytes, 0xa5, PAGE_SIZE);
-	lo_hi_writeq(EDU_BUFFER, edu->regs + EDU_DMA_SRC);
-	lo_hi_writeq(iova, edu->regs + EDU_DMA_DST);
-	lo_hi_writeq(EDU_WRITES, edu->regs + EDU_DMA_COUNT);
-	writel(EDU_CMD_RUN | EDU_CMD_TO_RAM, edu->regs + EDU_DMA_CMD);
-	if (read_poll_timeout(readl, val, !(val & EDU_CMD_RUN), 2000, 5000000,
-			      true, edu->regs + EDU_DMA_CMD))
+	if (edu_dma(edu->regs, EDU_BUFFER, iova, EDU_WRITES, EDU_CMD_TO_RAM))
 		return fail(edu, "the device does not finish");
 	if (memchr_inv(bytes, 0, EDU_WRITES))
 		return fail(edu, "what the device wrote did not arrive");
@@ -325,10 +312,7 @@ static int edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 
 	if (other_cpu() >= nr_cpu_ids)
 		return dev_err_probe(edu.dev, -EINVAL, "two CPUs are needed\n");
-	ret = pcim_enable_device(pdev);
-	if (ret)
-		return ret;
-	edu.regs = pcim_iomap_region(pdev, 0, KBUILD_MODNAME);
+	edu.regs = edu_enable(pdev);
 	if (IS_ERR(edu.regs))
 		return PTR_ERR(edu.regs);
 	edu.page = alloc_page(GFP_KERNEL);
@@ -356,7 +340,7 @@ free:
 }
 
 static const struct pci_device_id edu_ids[] = {
-	{ PCI_DEVICE(0x1234, 0x11e8) },
+	{ EDU_ID },
 	{}
 };
 MODULE_DEVICE_TABLE(pci, edu_ids);

@@ -5,10 +5,10 @@
  * ownership rules of streaming DMA only if loaded with promise=1, and its probe fails,
  * after the mappings, with fail=1.
  */
-#include <linux/dma-mapping.h>
 #include <linux/module.h>
 #include <linux/pci.h>
-#include <linux/slab.h>
+
+#include "maps.h"
 
 static bool promise;
 module_param(promise, bool, 0444);
@@ -17,32 +17,11 @@ module_param(fail, bool, 0444);
 static unsigned int rounds = 64;
 module_param(rounds, uint, 0444);
 
-static int map_once(struct device *dev, void *buffer, enum dma_data_direction dir)
-{
-	dma_addr_t addr = dma_map_single(dev, buffer, SZ_4K, dir);
-
-	if (dma_mapping_error(dev, addr))
-		return -ENOMEM;
-	dma_unmap_single(dev, addr, SZ_4K, dir);
-	return 0;
-}
-
 static int pci_maps_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 {
-	void *buffer = kmalloc(SZ_4K, GFP_KERNEL);
-	unsigned int n;
-	int ret;
+	int ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64)) ?:
+		  map_both_ways(&pdev->dev, rounds);
 
-	if (!buffer)
-		return -ENOMEM;
-	ret = dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
-	for (n = 0; !ret && n < rounds; n++) {
-		ret = map_once(&pdev->dev, buffer, DMA_TO_DEVICE);
-		if (!ret)
-			ret = map_once(&pdev->dev, buffer, DMA_FROM_DEVICE);
-	}
-	kfree(buffer);
-	pci_info(pdev, "mapped %u times each way, status %d\n", n, ret);
 	return ret ? ret : fail ? -EIO : 0;
 }
 

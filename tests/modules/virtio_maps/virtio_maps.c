@@ -4,45 +4,19 @@
  * streaming DMA, maps for the parent device, 64 times 4 KiB each way, and then its probe
  * fails. When it is unloaded it maps the same again: nobody promises for these.
  */
-#include <linux/dma-mapping.h>
 #include <linux/module.h>
-#include <linux/sizes.h>
-#include <linux/slab.h>
 #include <linux/virtio.h>
 #include <linux/virtio_ids.h>
+
+#include "maps.h"
 
 #define ROUNDS	64
 
 static struct virtio_device *failed;
 
-static int map_once(struct device *dev, void *buffer, enum dma_data_direction dir)
-{
-	dma_addr_t addr = dma_map_single(dev, buffer, SZ_4K, dir);
-
-	if (dma_mapping_error(dev, addr))
-		return -ENOMEM;
-	dma_unmap_single(dev, addr, SZ_4K, dir);
-	return 0;
-}
-
-static void map_all(struct virtio_device *vdev)
-{
-	void *buffer = kmalloc(SZ_4K, GFP_KERNEL);
-	int ret = buffer ? 0 : -ENOMEM;
-	unsigned int n;
-
-	for (n = 0; !ret && n < ROUNDS; n++) {
-		ret = map_once(vdev->dev.parent, buffer, DMA_TO_DEVICE);
-		if (!ret)
-			ret = map_once(vdev->dev.parent, buffer, DMA_FROM_DEVICE);
-	}
-	kfree(buffer);
-	dev_info(&vdev->dev, "mapped %u times each way, status %d\n", n, ret);
-}
-
 static int virtio_maps_probe(struct virtio_device *vdev)
 {
-	map_all(vdev);
+	map_both_ways(vdev->dev.parent, ROUNDS);
 	if (!failed) {
 		get_device(&vdev->dev);
 		failed = vdev;
@@ -78,7 +52,7 @@ static void __exit virtio_maps_exit(void)
 	unregister_virtio_driver(&virtio_maps_driver);
 	if (!failed)
 		return;
-	map_all(failed);
+	map_both_ways(failed->dev.parent, ROUNDS);
 	put_device(&failed->dev);
 }
 module_exit(virtio_maps_exit);
