@@ -8,6 +8,7 @@
 #include <kunit/test.h>
 #include <linux/dma-map-ops.h>
 #include <linux/gfp.h>
+#include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/scatterlist.h>
 #include <linux/sizes.h>
@@ -746,6 +747,52 @@ static void check_page_cache_may_change(struct kunit *test)
 	free_file_page(page);
 }
 
+static bool highmem_is(struct page *page, u8 value, size_t len)
+{
+	u8 *p = kmap_local_page(page);
+	bool same = all(p, value, len);
+
+	kunmap_local(p);
+	return same;
+}
+
+static void check_highmem(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	struct page *page = alloc_page(GFP_KERNEL | __GFP_HIGHMEM);
+	dma_addr_t addr;
+	int broken;
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	if (!PageHighMem(page)) {
+		__free_page(page);
+		kunit_skip(test, "all memory has a kernel address");
+	}
+	for (broken = 0; broken < 2; broken++) {
+		memset_page(page, 0, OLD, PAGE_SIZE);
+		addr = __io_bounce_map(t->bounce, t->dev, page_to_phys(page),
+				       PAGE_SIZE, DMA_FROM_DEVICE, 0);
+		KUNIT_EXPECT_FALSE(test, highmem_is(page, OLD, PAGE_SIZE));
+		memset(device(t, addr), NEW, PAGE_SIZE);
+		if (broken)
+			memset_page(page, 99, CPU, 1);
+		unmap(t, addr, PAGE_SIZE, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_TRUE(test, highmem_is(page, NEW, PAGE_SIZE));
+		KUNIT_EXPECT_EQ(test, reports(t), broken);
+	}
+	elsewhere(t);
+	for (broken = 0; broken < 2; broken++) {
+		addr = __io_bounce_map(t->bounce, t->dev, page_to_phys(page),
+				       PAGE_SIZE, DMA_TO_DEVICE, 0);
+		KUNIT_EXPECT_TRUE(test, all(device(t, addr), NEW, PAGE_SIZE));
+		if (broken)
+			memset_page(page, 99, CPU, 1);
+		unmap(t, addr, PAGE_SIZE, DMA_TO_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), broken);
+	}
+	__free_page(page);
+}
+
 static void check_interrupts_off(struct kunit *test)
 {
 	struct check_test *t = test->priv;
@@ -838,6 +885,7 @@ static struct kunit_case check_cases[] = {
 	KUNIT_CASE(check_readers_share),
 	KUNIT_CASE(check_neighbours_are_free),
 	KUNIT_CASE(check_page_cache_may_change),
+	KUNIT_CASE(check_highmem),
 	KUNIT_CASE(check_interrupts_off),
 	KUNIT_CASE(check_is_off),
 	KUNIT_CASE(check_counts_what_has_no_guards),
