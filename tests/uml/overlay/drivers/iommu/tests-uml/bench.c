@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The benchmark of tools/iommu/dma-bench at native speed: in user-mode Linux, on
+ * The benchmark of kernel/dma/map_benchmark.c at native speed: in user-mode Linux, on
  * an IOMMU that does nothing but take a given time. So what is
  * measured is dma-iommu.c, the bounce buffers and real copies.
  *
  * Runs when the kernel boots, prints a line of JSON for each result and halts.
  */
+/* First: it says how messages begin. */
+#include "../../../kernel/dma/map_benchmark.c"
+
 #include <linux/iommu.h>
 #include <linux/platform_device.h>
 #include <linux/reboot.h>
 #include <linux/sched/clock.h>
 #include <linux/sizes.h>
 #include <linux/timekeeping.h>
-
-#include "../../../tools/iommu/dma-bench/dma_bench.c"
 
 #define DEVICE_NAME	"benchdma"
 /* Long enough to see, short enough for hundreds of them. */
@@ -34,6 +35,15 @@ MODULE_PARM_DESC(costs, "ns that a map, an unmap and a sync of the IOMMU take ea
 static char *set = "mappings";
 module_param(set, charp, 0444);
 MODULE_PARM_DESC(set, "what to measure: mappings, cpus (one and two of them) or copies");
+
+static unsigned int warm_rounds = 24;
+module_param(warm_rounds, uint, 0444);
+MODULE_PARM_DESC(warm_rounds, "rounds before those that count");
+
+/* The automatic limit needs the load that is to be measured. */
+static unsigned int warm_ms;
+module_param(warm_ms, uint, 0444);
+MODULE_PARM_DESC(warm_ms, "and then for so long, without a pause");
 
 static unsigned int cost_ns;
 static phys_addr_t any_phys;
@@ -145,7 +155,7 @@ static const struct iommu_ops null_ops = {
 	.default_domain_ops = &null_domain_ops,
 };
 
-static void print_result(const struct dma_bench_run *run)
+static void print_result(const struct map_benchmark *run)
 {
 	static const char * const ops[] = { "single", "sg", "iova" };
 	static const char * const dirs[] = {
@@ -153,20 +163,31 @@ static void print_result(const struct dma_bench_run *run)
 	};
 
 	pr_info("bench: {\"iommu_ns\": %u, \"op\": \"%s\", \"nents\": %u, \"size\": %u, \"dir\": \"%s\", \"buffers\": %u, \"threads\": %u, \"cross_cpu\": %u, \"calls\": %llu, \"map_ns\": %llu, \"unmap_ns\": %llu, \"copy_ns\": %llu}\n",
-		cost_ns, ops[run->op], run->nents, run->size, dirs[run->dir],
-		run->buffers, run->threads, run->cross_cpu, run->calls,
-		run->map, run->unmap, run->copy_map + run->copy_unmap);
+		cost_ns, ops[run->map_mode], run->granule, run->size,
+		dirs[run->dma_dir], run->buffers, run->threads,
+		!!(run->flags & DMA_MAP_BENCH_CROSS_CPU), run->mappings,
+		run->map_ns, run->unmap_ns, run->copy_ns);
 }
 
-static void measure(struct device *dev, struct dma_bench_run run)
+static void measure(struct device *dev, const struct map_benchmark *run)
 {
-	u64 pair = max(3 * cost_ns * run.nents, PAIR_NS) + run.size / BYTES_PER_NS;
+	u64 pair = max(3 * cost_ns * run->granule, PAIR_NS) + run->size / BYTES_PER_NS;
+	static const enum dma_data_direction dirs[] = {
+		DMA_BIDIRECTIONAL, DMA_TO_DEVICE, DMA_FROM_DEVICE
+	};
+	struct map_benchmark_data map = {
+		.dev = dev, .dir = dirs[run->dma_dir], .bparam = *run
+	};
 
-	run.rounds = clamp_t(u64, div_u64(RUN_NS, pair * run.window), 4, 20000);
-	if (bench(dev, &run))
+	map.bparam.node = NUMA_NO_NODE;
+	map.bparam.flags |= DMA_MAP_BENCH_COPY;
+	map.bparam.warm_rounds = warm_rounds;
+	map.bparam.warm_ms = warm_ms;
+	map.bparam.rounds = clamp_t(u64, div_u64(RUN_NS, pair * run->window), 4, 20000);
+	if (!valid_window(&map.bparam) || do_map_benchmark(&map))
 		pr_info("bench: failed\n");
 	else
-		print_result(&run);
+		print_result(&map.bparam);
 }
 
 static unsigned int window(unsigned int size)
@@ -185,26 +206,26 @@ static void measure_mappings(struct device *dev)
 	static const unsigned int sizes[] = {
 		64, 256, SZ_4K, SZ_16K, SZ_64K, SZ_256K
 	};
-	struct dma_bench_run run = { .nents = 1, .threads = 1 };
+	struct map_benchmark run = { .granule = 1, .threads = 1 };
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		run.size = sizes[i];
 		run.window = window(sizes[i]);
-		for (run.dir = 1; run.dir <= 2; run.dir++) {
-			run.op = DMA_BENCH_SINGLE;
-			run.nents = 1;
+		for (run.dma_dir = 1; run.dma_dir <= 2; run.dma_dir++) {
+			run.map_mode = DMA_MAP_BENCH_SINGLE_MODE;
+			run.granule = 1;
 			run.buffers = run.window;
-			measure(dev, run);
+			measure(dev, &run);
 			if (run.size >= SZ_4K) {
 				run.buffers = cold(run.size);
-				measure(dev, run);
+				measure(dev, &run);
 				run.buffers = run.window;
 			}
 			if (run.size == SZ_16K || run.size == SZ_64K) {
-				run.op = DMA_BENCH_SG;
-				run.nents = run.size / SZ_4K;
-				measure(dev, run);
+				run.map_mode = DMA_MAP_BENCH_SG_MODE;
+				run.granule = run.size / SZ_4K;
+				measure(dev, &run);
 			}
 		}
 	}
@@ -214,18 +235,18 @@ static void measure_mappings(struct device *dev)
 static void measure_cpus(struct device *dev)
 {
 	static const unsigned int sizes[] = { 64, SZ_4K, SZ_64K };
-	struct dma_bench_run run = { .op = DMA_BENCH_SINGLE, .nents = 1 };
+	struct map_benchmark run = { .granule = 1 };
 	unsigned int i, how;
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 		run.size = sizes[i];
 		run.window = window(sizes[i]);
 		run.buffers = run.window;
-		for (run.dir = 1; run.dir <= 2; run.dir++) {
+		for (run.dma_dir = 1; run.dma_dir <= 2; run.dma_dir++) {
 			for (how = 0; how < 4; how++) {
 				run.threads = how < 2 ? 1 : 2;
-				run.cross_cpu = how % 2;
-				measure(dev, run);
+				run.flags = how % 2 ? DMA_MAP_BENCH_CROSS_CPU : 0;
+				measure(dev, &run);
 			}
 		}
 	}
