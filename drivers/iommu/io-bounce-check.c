@@ -260,13 +260,22 @@ void io_buffer_guards_alloc(struct io_buffer_chunk *chunk, gfp_t gfp)
 
 /**
  * io_buffer_guards_free - undo io_buffer_guards_alloc()
- * @chunk: the chunk, none of whose slots is in use
+ * @chunk: the chunk, whose slots nobody uses any more
  *
- * Context: any.
+ * A driver may have forgotten mappings. What they mapped is not touched: it may be
+ * somebody else's by now.
+ *
+ * Context: any but NMI.
  */
 void io_buffer_guards_free(struct io_buffer_chunk *chunk)
 {
+	size_t i, nr = chunk->size >> chunk->granule_shift;
+
+	for (i = 0; chunk->guards && i < nr; i++)
+		scoped_guard(raw_spinlock_irqsave, &check_lock)
+			hash_del(&chunk->guards[i].node);
 	kfree(chunk->guards);
+	chunk->guards = NULL;
 }
 
 static size_t granule_size(const struct io_buffer_chunk *chunk)
@@ -533,12 +542,12 @@ static void sum_synced(struct io_buffer_guard *g, u64 blocks)
 /*
  * [@start, @end) of the granule is about to be overwritten: did the CPU write there
  * since the sync? The device may have written to the slot, so that a difference alone
- * says nothing.
+ * says nothing; and of a block that is overwritten in part, the CPU may own the rest.
  */
 static void verify_synced(const struct io_buffer_guard *g, size_t start,
 			  size_t end, struct finding *f)
 {
-	u64 blocks = blocks_touched(g, start, end) & g->synced;
+	u64 blocks = blocks_covered(g, start, end) & g->synced;
 	u8 *original = get_original(g);
 	const u8 *bad = NULL;
 	size_t from, to;
@@ -551,8 +560,6 @@ static void verify_synced(const struct io_buffer_guard *g, size_t start,
 		next_run(g, &block, &from, &to);
 		if (g->sums[nr] == sum_block(original, from, to))
 			continue;
-		from = max(from, start);
-		to = min(to, end);
 		sync_slot(g, from, to);
 		bad = first_difference(original + from, slot_memory(g) + from,
 				       to - from);

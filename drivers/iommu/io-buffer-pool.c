@@ -333,6 +333,8 @@ bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk)
 {
 	size_t unmapped;
 
+	/* Drivers may have forgotten mappings. */
+	io_buffer_guards_free(chunk);
 	/* iommu_unmap() returns after the IOTLB sync. */
 	unmapped = iommu_unmap(chunk->pool->domain, chunk->iova, chunk->size);
 	if (WARN_ON_ONCE(unmapped != chunk->size))

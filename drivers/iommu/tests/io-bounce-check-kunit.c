@@ -14,6 +14,7 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/stackdepot.h>
+#include <linux/stacktrace.h>
 #include <linux/string.h>
 #include <linux/workqueue.h>
 
@@ -23,6 +24,8 @@
 #define OLD	0x11
 #define NEW	0x22
 #define CPU	0x33
+/* That of the checker */
+#define POISON	0xd7
 
 /**
  * struct check_test - what each test starts with
@@ -130,6 +133,17 @@ static void warm(struct check_test *t)
 	}
 }
 
+static void start(struct check_test *t)
+{
+	io_bounce_setup(t->bounce, dev_is_dma_coherent(t->dev),
+			&t->fake->domain, &t->fake->iovad, SZ_16M);
+	io_bounce_set_mode(t->bounce, BOUNCE_FORCE, 0);
+	t->bounce->check = true;
+	warm(t);
+	memset(t->p, OLD, 4 * PAGE_SIZE);
+	elsewhere(t);
+}
+
 static int check_test_init(struct kunit *test)
 {
 	struct check_test *t = kunit_kzalloc(test, sizeof(*t), GFP_KERNEL);
@@ -145,13 +159,7 @@ static int check_test_init(struct kunit *test)
 	t->dev->dma_mask = &t->mask;
 	t->p = (u8 *)__get_free_pages(GFP_KERNEL, 2);
 	KUNIT_ASSERT_NOT_NULL(test, t->p);
-	io_bounce_setup(t->bounce, dev_is_dma_coherent(t->dev),
-			&t->fake->domain, &t->fake->iovad, SZ_16M);
-	io_bounce_set_mode(t->bounce, BOUNCE_FORCE, 0);
-	t->bounce->check = true;
-	warm(t);
-	memset(t->p, OLD, 4 * PAGE_SIZE);
-	elsewhere(t);
+	start(t);
 	return 0;
 }
 
@@ -205,6 +213,143 @@ static void check_written_while_owned(struct kunit *test)
 	}
 }
 
+/* What is taken back and handed over is what was named, not what lies beside it. */
+static void check_written_beside_a_sync(struct kunit *test)
+{
+	enum dma_data_direction dir = DMA_FROM_DEVICE;
+	struct check_test *t = test->priv;
+	dma_addr_t addr;
+
+	/* The first byte of a mapping that begins within a block */
+	addr = map(t, t->p + 20, 3000, dir);
+	t->p[20] = CPU;
+	unmap(t, addr, 3000, dir);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	elsewhere(t);
+
+	/* The block after those that were synced */
+	addr = map(t, t->p, 3000, dir);
+	for_cpu(t, addr, 64, dir);
+	KUNIT_EXPECT_TRUE(test, all(t->p + 64, POISON, 64));
+	t->p[64] = CPU;
+	unmap(t, addr, 3000, dir);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	elsewhere(t);
+
+	/* What the device owns is in two pieces. */
+	addr = map(t, t->p, 3000, dir);
+	for_cpu(t, addr + 1000, 100, dir);
+	t->p[2000] = CPU;
+	unmap(t, addr, 3000, dir);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	elsewhere(t);
+
+	/* Handing over one part does not hide a write to another. */
+	addr = map(t, t->p, 3000, dir);
+	t->p[2000] = CPU;
+	for_cpu(t, addr, 64, dir);
+	for_device(t, addr, 64, dir);
+	unmap(t, addr, 3000, dir);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	elsewhere(t);
+
+	/* Nor does handing over part of a block that the device has already. */
+	addr = map(t, t->p, 3000, dir);
+	for_device(t, addr + 20, 70, dir);
+	t->p[10] = CPU;
+	unmap(t, addr, 3000, dir);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+}
+
+/* Handed over without having been taken back */
+static void check_written_before_handing_over(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	static const enum dma_data_direction dirs[] = {
+		DMA_FROM_DEVICE, DMA_BIDIRECTIONAL
+	};
+	dma_addr_t addr;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		addr = map(t, t->p, 3000, dirs[i]);
+		memset(t->p + 20, CPU, 10);
+		for_device(t, addr, 100, dirs[i]);
+		KUNIT_EXPECT_EQ(test, reports(t), 1);
+		/* As without the checker: the device gets what was written. */
+		KUNIT_EXPECT_TRUE(test, all(device(t, addr) + 20, i ? CPU : OLD,
+					    10));
+		unmap(t, addr, 3000, dirs[i]);
+		KUNIT_EXPECT_EQ(test, reports(t), 0);
+		elsewhere(t);
+	}
+}
+
+static noinline void break_two(struct check_test *t, size_t size,
+			       enum dma_data_direction dir, unsigned int place)
+{
+	dma_addr_t addr = map(t, t->p, 1000, dir);
+	struct io_buffer buf;
+
+	t->p[500] ^= 1;
+	if (place && io_bounce_lookup(t->bounce, t->dev, addr, &buf))
+		io_buffer_slot(&buf)->life.place = place;
+	unmap(t, addr, size, dir);
+}
+
+/* One report for each place and rule; of a mapping the first that was found. */
+static void check_reports_each_rule(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+
+	break_two(t, 999, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	break_two(t, 1000, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	break_two(t, 1000, DMA_TO_DEVICE, 0);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	break_two(t, 1000, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+	/* As if it had been mapped elsewhere */
+	break_two(t, 1000, DMA_FROM_DEVICE, 1);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	break_two(t, 1000, DMA_FROM_DEVICE, 1);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
+static __always_inline unsigned int place_of(struct check_test *t, size_t size)
+{
+	dma_addr_t addr = map(t, t->p, size, DMA_TO_DEVICE);
+	unsigned int place = 0;
+	struct io_buffer buf;
+
+	if (io_bounce_lookup(t->bounce, t->dev, addr, &buf))
+		place = io_buffer_slot(&buf)->life.place;
+	unmap(t, addr, size, DMA_TO_DEVICE);
+	return place;
+}
+
+static noinline unsigned int place_elsewhere(struct check_test *t, size_t size)
+{
+	return place_of(t, size);
+}
+
+/* A place is where the caller of the DMA layer maps, not what it calls. */
+static void check_places(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	unsigned long stack[2];
+	unsigned int place;
+
+	if (!stack_trace_save(stack, ARRAY_SIZE(stack), 0))
+		kunit_skip(test, "the stack cannot be traced");
+	place = place_elsewhere(t, 100);
+	KUNIT_EXPECT_NE(test, place, 0);
+	KUNIT_EXPECT_EQ(test, place_elsewhere(t, 5000), place);
+	KUNIT_EXPECT_NE(test, place_of(t, 100), 0);
+	KUNIT_EXPECT_NE(test, place_of(t, 100), place);
+}
+
 static void check_changed_after_map(struct kunit *test)
 {
 	struct check_test *t = test->priv;
@@ -252,6 +397,14 @@ static void check_written_after_sync(struct kunit *test)
 		}
 		elsewhere(t);
 	}
+	/* Another part that is synced does not make the first one forgotten. */
+	addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+	for_cpu(t, addr, 100, DMA_FROM_DEVICE);
+	for_cpu(t, addr + 1000, 100, DMA_FROM_DEVICE);
+	t->p[50] = CPU;
+	unmap(t, addr, 3000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	elsewhere(t);
 	addr = map(t, t->p, 100, DMA_FROM_DEVICE);
 	for_cpu(t, addr, 100, DMA_FROM_DEVICE);
 	t->p[99] = CPU;
@@ -297,6 +450,10 @@ static void check_unmap_size(struct kunit *test)
 	addr = map(t, t->p, 1000, DMA_TO_DEVICE);
 	unmap(t, addr + 1, 999, DMA_TO_DEVICE);
 	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	elsewhere(t);
+	addr = map(t, t->p, 1000, DMA_TO_DEVICE);
+	unmap(t, addr + 1, 1000, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
 }
 
 static void check_sync_range(struct kunit *test)
@@ -317,6 +474,15 @@ static void check_sync_range(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, reports(t), 1);
 	unmap(t, addr, 1000, DMA_BIDIRECTIONAL);
 	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
+	elsewhere(t);
+	/* Behind the mapping, and over all slots behind it */
+	addr = map(t, t->p + 500, 1000, DMA_FROM_DEVICE);
+	for_cpu(t, addr + 1500, 10, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	elsewhere(t);
+	for_cpu(t, addr, SZ_16M, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	unmap(t, addr, 1000, DMA_FROM_DEVICE);
 }
 
 static void check_mapped_twice(struct kunit *test)
@@ -338,6 +504,13 @@ static void check_mapped_twice(struct kunit *test)
 		memset(t->p, OLD, PAGE_SIZE);
 	}
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
+	elsewhere(t);
+	/* The same byte, the other way round */
+	addr[0] = map(t, t->p + 1999, 2000, DMA_FROM_DEVICE);
+	addr[1] = map(t, t->p, 2000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	unmap(t, addr[0], 2000, DMA_FROM_DEVICE);
+	unmap(t, addr[1], 2000, DMA_FROM_DEVICE);
 }
 
 static void check_freed_before_unmap(struct kunit *test)
@@ -366,6 +539,87 @@ static void check_freed_before_unmap(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, reports(t), 1);
 }
 
+/* What is gone is neither compared nor copied, whatever is done with the mapping. */
+static void check_freed_before(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	struct scatterlist sg;
+	dma_addr_t addr;
+	u8 *p[3];
+	int i;
+
+	if (!IS_ENABLED(CONFIG_KASAN_GENERIC))
+		kunit_skip(test, "only KASAN knows");
+	for (i = 0; i < 3; i++) {
+		p[i] = kmalloc(1000, GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, p[i]);
+	}
+
+	/* After a sync, whose sum is left */
+	addr = map(t, p[0], 1000, DMA_FROM_DEVICE);
+	for_cpu(t, addr, 1000, DMA_FROM_DEVICE);
+	kfree(p[0]);
+	unmap(t, addr, 1000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	elsewhere(t);
+
+	/* Before it is handed over */
+	addr = map(t, p[1], 1000, DMA_BIDIRECTIONAL);
+	kfree(p[1]);
+	for_device(t, addr, 1000, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	unmap(t, addr, 1000, DMA_BIDIRECTIONAL);
+	elsewhere(t);
+
+	/* Where all that is left to do is to give the slot back */
+	sg_init_one(&sg, p[2], 1000);
+	KUNIT_ASSERT_EQ(test, __io_bounce_map_sg(t->bounce, t->dev, &sg, 1,
+						 DMA_FROM_DEVICE, 0), 1);
+	kfree(p[2]);
+	__io_bounce_unmap_sg(t->bounce, t->dev, &sg, 1, DMA_FROM_DEVICE,
+			     DMA_ATTR_SKIP_CPU_SYNC);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+}
+
+/* Legal: something else in the same page is freed. */
+static void check_freed_beside(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr;
+	int i, j = -1;
+	u8 *p[32];
+
+	for (i = 0; i < 32; i++) {
+		p[i] = kmalloc(300, GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, p[i]);
+	}
+	/* It is at the start of the page. */
+	for (i = 0; i < 32; i++)
+		if (!offset_in_page(p[i]))
+			for (j = 31; j >= 0; j--)
+				if (j != i && virt_to_page(p[j]) == virt_to_page(p[i]))
+					goto found;
+found:
+	if (j >= 0) {
+		kfree(p[i]);
+		p[i] = NULL;
+		addr = map(t, p[j], 300, DMA_FROM_DEVICE);
+		memset(device(t, addr), NEW, 300);
+		unmap(t, addr, 300, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_TRUE(test, all(p[j], NEW, 300));
+		KUNIT_EXPECT_EQ(test, reports(t), 0);
+		/* Memory of kmalloc() must not change. */
+		addr = map(t, p[j], 300, DMA_TO_DEVICE);
+		p[j][0] = CPU;
+		unmap(t, addr, 300, DMA_TO_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), 1);
+	}
+	for (i = 0; i < 32; i++)
+		kfree(p[i]);
+	if (j < 0)
+		kunit_skip(test, "no two objects in one page");
+}
+
 static void check_lives_long(struct kunit *test)
 {
 	struct check_test *t = test->priv;
@@ -383,6 +637,8 @@ static void check_lives_long(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, strstarts(dev_name(t->dev),
 					  io_buffer_slot(&buf)->life.dev));
 	KUNIT_EXPECT_GT(test, strlen(io_buffer_slot(&buf)->life.dev), 0);
+	io_buffer_slot(&buf)->life.since -= 200 * HZ;
+	KUNIT_EXPECT_EQ(test, io_bounce_check_scan(t->bounce), 0);
 	io_buffer_slot(&buf)->life.since -= 3600 * HZ;
 	KUNIT_EXPECT_EQ(test, io_bounce_check_scan(t->bounce), 1);
 	KUNIT_EXPECT_EQ(test, reports(t), 1);
@@ -393,6 +649,30 @@ static void check_lives_long(struct kunit *test)
 	unmap(t, addr, 100, DMA_TO_DEVICE);
 	KUNIT_EXPECT_EQ(test, io_bounce_check_scan(t->bounce), 0);
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
+/* In whatever slot it is: all that there are */
+static void check_all_live_long(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr[128];
+	struct io_buffer buf;
+	int i, nr;
+
+	for (nr = 0; nr < ARRAY_SIZE(addr); nr++) {
+		addr[nr] = map(t, t->p, 100, DMA_TO_DEVICE);
+		if (addr[nr] == DMA_MAPPING_ERROR)
+			break;
+	}
+	io_bounce_check_teardown(t->bounce);
+	for (i = 0; i < nr; i++)
+		if (io_bounce_lookup(t->bounce, t->dev, addr[i], &buf))
+			io_buffer_slot(&buf)->life.since -= 3600 * HZ;
+	KUNIT_EXPECT_GE(test, nr, 16);
+	KUNIT_EXPECT_EQ(test, io_bounce_check_scan(t->bounce), nr);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	for (i = 0; i < nr; i++)
+		unmap(t, addr[i], 100, DMA_TO_DEVICE);
 }
 
 static dma_addr_t map_entries(struct check_test *t, struct scatterlist *sg,
@@ -448,6 +728,44 @@ static void check_list(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, reports(t), 1);
 }
 
+static void check_list_as_one(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	struct scatterlist sg[2];
+	dma_addr_t addr;
+	size_t len;
+
+	/* With what lies between the entries: no more than they are is summed. */
+	addr = map_entries(t, sg, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	len = sg_dma_address(&sg[1]) + 3000 - addr;
+	for_cpu(t, addr, len, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
+	unmap_entries(t, sg, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+
+	/* In one piece, and unmapped as such */
+	sg_init_table(sg, 2);
+	sg_set_buf(&sg[0], t->p + 17, SZ_4K - 17);
+	sg_set_buf(&sg[1], t->p + SZ_4K, 100);
+	KUNIT_ASSERT_EQ(test, __io_bounce_map_sg(t->bounce, t->dev, sg, 2,
+						 DMA_FROM_DEVICE, 0), 1);
+	len = sg_dma_len(sg);
+	memset(device(t, sg_dma_address(sg)), NEW, 50);
+	unmap(t, sg_dma_address(sg), len, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, len, SZ_4K + 83);
+	KUNIT_EXPECT_TRUE(test, all(t->p + 17, NEW, 50));
+	KUNIT_EXPECT_TRUE(test, all(t->p + 67, OLD, SZ_4K));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+
+	/* Nothing is compared. */
+	map_entries(t, sg, DMA_BIDIRECTIONAL);
+	t->p[17] = CPU;
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_BIDIRECTIONAL,
+			     DMA_ATTR_SKIP_CPU_SYNC);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
 static int link_state(struct check_test *t, struct dma_iova_state *state,
 		      enum dma_data_direction dir)
 {
@@ -481,6 +799,7 @@ static void check_iova(struct kunit *test)
 	enum dma_data_direction dir = DMA_FROM_DEVICE;
 	struct check_test *t = test->priv;
 	struct dma_iova_state state;
+	dma_addr_t addr;
 
 	KUNIT_ASSERT_EQ(test, link_state(t, &state, dir), 0);
 	KUNIT_EXPECT_FALSE(test, memchr(t->p, OLD, 1000));
@@ -501,6 +820,15 @@ static void check_iova(struct kunit *test)
 	io_bounce_iova_free(t->bounce, t->dev, state.addr);
 	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
+
+	/* What is unlinked may be mapped elsewhere before the state is freed. */
+	KUNIT_ASSERT_EQ(test, link_state(t, &state, dir), 0);
+	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, 2 * SZ_4K + 1000,
+			      dir, 0);
+	addr = map(t, t->p, 3 * SZ_4K, dir);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+	unmap(t, addr, 3 * SZ_4K, dir);
+	io_bounce_iova_free(t->bounce, t->dev, state.addr);
 
 	KUNIT_ASSERT_EQ(test, link_state(t, &state, dir), 0);
 	t->p[999] = CPU;
@@ -561,6 +889,45 @@ static void check_partial_syncs(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
 
+/* The CPU and the device have a block in part each. */
+static void check_parts_of_a_block(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr;
+
+	/* What was not handed over is not poisoned. */
+	addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+	for_cpu(t, addr, 100, DMA_FROM_DEVICE);
+	memset(t->p, CPU, 100);
+	for_device(t, addr + 20, 70, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(t->p, CPU, 100));
+	unmap_skip(t, addr, 3000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(t->p, CPU, 100));
+	KUNIT_EXPECT_TRUE(test, all(t->p + 100, OLD, 3000));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+
+	/* Each writes its own part: the copy out overwrites only the device's. */
+	memset(t->p, OLD, 100);
+	addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+	for_cpu(t, addr, 90, DMA_FROM_DEVICE);
+	memset(t->p, CPU, 90);
+	memset(device(t, addr) + 90, NEW, 10);
+	for_cpu(t, addr + 90, 10, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(t->p, CPU, 90));
+	KUNIT_EXPECT_TRUE(test, all(t->p + 90, NEW, 10));
+	unmap_skip(t, addr, 3000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+
+	/* Part of a block is handed over that the device has already. */
+	memset(t->p, OLD, 100);
+	addr = map(t, t->p, 3000, DMA_BIDIRECTIONAL);
+	for_device(t, addr + 20, 70, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_TRUE(test, all(device(t, addr), OLD, 3000));
+	unmap(t, addr, 3000, DMA_BIDIRECTIONAL);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
 static void check_skip_after_syncs(struct kunit *test)
 {
 	struct check_test *t = test->priv;
@@ -588,6 +955,36 @@ static void check_skip_after_syncs(struct kunit *test)
 	addr = map(t, t->p, 3000, DMA_TO_DEVICE);
 	t->p[0]++;
 	unmap_skip(t, addr, 3000, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
+static void check_no_poison_stays(struct kunit *test)
+{
+	enum dma_data_direction dir = DMA_FROM_DEVICE;
+	struct check_test *t = test->priv;
+	dma_addr_t addr = map(t, t->p, 3000, dir);
+
+	/* A byte that looks like it is the CPU's; a few at the end are not. */
+	memset(device(t, addr), NEW, 3000);
+	memset(t->p + 1000, CPU, 100);
+	t->p[1050] = POISON;
+	memset(t->p + 2990, CPU, 7);
+	unmap_skip(t, addr, 3000, dir);
+	KUNIT_EXPECT_EQ(test, t->p[1050], POISON);
+	KUNIT_EXPECT_TRUE(test, all(t->p + 2990, CPU, 7));
+	KUNIT_EXPECT_TRUE(test, all(t->p + 2997, NEW, 3));
+
+	memset(t->p, OLD, 3000);
+	addr = map(t, t->p, 5, dir);
+	unmap_skip(t, addr, 5, dir);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 5));
+
+	/* Blocks at both ends of a sync that are given back with it */
+	addr = map(t, t->p, 3000, dir);
+	for_cpu(t, addr + 1000, 100, dir);
+	for_cpu(t, addr + 10, 2980, dir);
+	unmap_skip(t, addr, 3000, dir);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
 
@@ -651,6 +1048,14 @@ static void check_writes_of_the_owner(struct kunit *test)
 		KUNIT_EXPECT_TRUE(test, all(t->p + 20, dir == DMA_FROM_DEVICE ?
 					    CPU : NEW, 70));
 		memset(t->p, OLD, 100);
+
+		/* What overwrites it is the same. */
+		addr = map(t, t->p, 3000, dir);
+		for_cpu(t, addr, 100, dir);
+		memset(t->p, NEW, 100);
+		memset(device(t, addr), NEW, 100);
+		unmap(t, addr, 3000, dir);
+		memset(t->p, OLD, 100);
 	}
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
@@ -696,6 +1101,43 @@ static void check_readers_share(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
 
+static void check_readers_are_compared(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr[2];
+
+	addr[0] = map(t, t->p, 2000, DMA_TO_DEVICE);
+	addr[1] = map(t, t->p, 2000, DMA_TO_DEVICE);
+	t->p[1000] = CPU;
+	unmap(t, addr[0], 2000, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	unmap(t, addr[1], 2000, DMA_TO_DEVICE);
+}
+
+/* Received, and sent on while it is still mapped */
+static void check_sharers_are_not_compared(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr[2];
+	int synced;
+
+	for (synced = 0; synced < 2; synced++) {
+		addr[0] = map(t, t->p, 1000, DMA_FROM_DEVICE);
+		if (synced)
+			for_cpu(t, addr[0], 1000, DMA_FROM_DEVICE);
+		addr[1] = map(t, t->p, 1000, DMA_TO_DEVICE);
+		if (!synced) {
+			for_device(t, addr[0], 1000, DMA_FROM_DEVICE);
+			KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 1000));
+			for_cpu(t, addr[0], 1000, DMA_FROM_DEVICE);
+		}
+		t->p[500] = CPU;
+		unmap(t, addr[1], 1000, DMA_TO_DEVICE);
+		unmap(t, addr[0], 1000, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), 0);
+	}
+}
+
 static void check_neighbours_are_free(struct kunit *test)
 {
 	struct check_test *t = test->priv;
@@ -711,6 +1153,17 @@ static void check_neighbours_are_free(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, all(t->p, CPU, 100));
 	KUNIT_EXPECT_TRUE(test, all(t->p + 100, OLD, 99));
 	KUNIT_EXPECT_TRUE(test, all(t->p + 199, CPU, 100));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+
+	/* Both ends of the last touch another one that is written. */
+	addr[0] = map(t, t->p + 100, 33, DMA_FROM_DEVICE);
+	addr[1] = map(t, t->p + 166, 33, DMA_FROM_DEVICE);
+	addr[2] = map(t, t->p + 133, 33, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_FALSE(test, memchr(t->p + 100, OLD, 99));
+	unmap(t, addr[0], 33, DMA_FROM_DEVICE);
+	unmap(t, addr[1], 33, DMA_FROM_DEVICE);
+	unmap(t, addr[2], 33, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(t->p + 100, OLD, 99));
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
 
@@ -745,6 +1198,54 @@ static void check_page_cache_may_change(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 	KUNIT_EXPECT_EQ(test, io_bounce_check_changes() - changes, 2);
 	free_file_page(page);
+}
+
+enum owner { OWNER_FILE, OWNER_USER, OWNER_LRU, NR_OWNERS };
+
+/* A page looks as if it belonged to one of them, or no longer. */
+static void pretend(struct page *page, enum owner owner, bool on)
+{
+	struct folio *folio = page_folio(page);
+
+	if (owner == OWNER_FILE)
+		folio->mapping = on ? (void *)page : NULL;
+	else if (owner == OWNER_USER)
+		atomic_add(on ? 1 : -1, &page->_mapcount);
+	else if (on)
+		folio_set_lru(folio);
+	else
+		folio_clear_lru(folio);
+}
+
+/* Whoever it belongs to, since before it was mapped or not */
+static void check_memory_of_others_may_change(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	struct page *page = alloc_page(GFP_KERNEL | __GFP_ZERO);
+	u8 *p = page ? page_address(page) : NULL;
+	unsigned int changes;
+	enum owner owner;
+	dma_addr_t addr;
+	int late;
+
+	KUNIT_ASSERT_NOT_NULL(test, page);
+	for (owner = 0; owner < NR_OWNERS; owner++) {
+		for (late = 0; late < 2; late++) {
+			changes = io_bounce_check_changes();
+			if (!late)
+				pretend(page, owner, true);
+			addr = map(t, p, PAGE_SIZE, DMA_TO_DEVICE);
+			if (late)
+				pretend(page, owner, true);
+			p[100]++;
+			unmap(t, addr, PAGE_SIZE, DMA_TO_DEVICE);
+			pretend(page, owner, false);
+			KUNIT_EXPECT_EQ(test, reports(t), 0);
+			KUNIT_EXPECT_EQ(test, io_bounce_check_changes() - changes,
+					1);
+		}
+	}
+	__free_page(page);
 }
 
 static bool highmem_is(struct page *page, u8 value, size_t len)
@@ -865,8 +1366,50 @@ static void check_counts_what_has_no_guards(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
 
+static void check_counts_what_is_not_bounced(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	unsigned long escapes = io_bounce_check_escapes();
+	phys_addr_t phys = virt_to_phys(t->p);
+
+	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, phys, 100,
+					      DMA_TO_DEVICE,
+					      DMA_ATTR_SKIP_CPU_SYNC),
+			DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_EQ(test, io_bounce_check_escapes() - escapes, 1);
+	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, phys, SZ_4M,
+					      DMA_TO_DEVICE, 0),
+			DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_EQ(test, io_bounce_check_escapes() - escapes, 2);
+}
+
+/* A driver forgot a mapping, and its device is gone: nobody finds the mapping any more. */
+static void check_leaked(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	dma_addr_t addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	io_bounce_teardown(t->bounce);
+	rcu_barrier();
+	memset(t->bounce, 0, sizeof(*t->bounce));
+	memset(t->p, OLD, 4 * PAGE_SIZE);
+	start(t);
+
+	addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+	KUNIT_EXPECT_FALSE(test, memchr(t->p, OLD, 3000));
+	unmap(t, addr, 3000, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
 static struct kunit_case check_cases[] = {
 	KUNIT_CASE(check_written_while_owned),
+	KUNIT_CASE(check_written_beside_a_sync),
+	KUNIT_CASE(check_written_before_handing_over),
+	KUNIT_CASE(check_reports_each_rule),
+	KUNIT_CASE(check_places),
 	KUNIT_CASE(check_changed_after_map),
 	KUNIT_CASE(check_written_after_sync),
 	KUNIT_CASE(check_reader_finds_poison),
@@ -874,21 +1417,32 @@ static struct kunit_case check_cases[] = {
 	KUNIT_CASE(check_sync_range),
 	KUNIT_CASE(check_mapped_twice),
 	KUNIT_CASE(check_freed_before_unmap),
+	KUNIT_CASE(check_freed_before),
+	KUNIT_CASE(check_freed_beside),
 	KUNIT_CASE(check_lives_long),
+	KUNIT_CASE(check_all_live_long),
 	KUNIT_CASE(check_list),
+	KUNIT_CASE(check_list_as_one),
 	KUNIT_CASE(check_iova),
 	KUNIT_CASE(check_partial_syncs),
+	KUNIT_CASE(check_parts_of_a_block),
 	KUNIT_CASE(check_skip_after_syncs),
+	KUNIT_CASE(check_no_poison_stays),
 	KUNIT_CASE(check_polling),
 	KUNIT_CASE(check_writes_of_the_owner),
 	KUNIT_CASE(check_two_reads_into_one_buffer),
 	KUNIT_CASE(check_readers_share),
+	KUNIT_CASE(check_readers_are_compared),
+	KUNIT_CASE(check_sharers_are_not_compared),
 	KUNIT_CASE(check_neighbours_are_free),
 	KUNIT_CASE(check_page_cache_may_change),
+	KUNIT_CASE(check_memory_of_others_may_change),
 	KUNIT_CASE(check_highmem),
 	KUNIT_CASE(check_interrupts_off),
 	KUNIT_CASE(check_is_off),
 	KUNIT_CASE(check_counts_what_has_no_guards),
+	KUNIT_CASE(check_counts_what_is_not_bounced),
+	KUNIT_CASE(check_leaked),
 	{}
 };
 
