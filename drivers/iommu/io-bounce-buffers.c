@@ -347,7 +347,7 @@ void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 static __always_inline dma_addr_t
 fill_slot(struct io_bounce *bounce, struct device *dev,
 	  const struct io_buffer *buf, phys_addr_t phys, size_t size,
-	  enum dma_data_direction dir)
+	  enum dma_data_direction dir, unsigned long attrs)
 {
 	size_t offset = phys & (io_bounce_granule(bounce) - 1);
 	dma_addr_t addr = io_buffer_iova(buf) + offset;
@@ -361,7 +361,9 @@ fill_slot(struct io_bounce *bounce, struct device *dev,
 	io_bounce_check_link(buf, offset, phys, size);
 	copy_phys(phys, io_buffer_vaddr(buf) + offset, size, true);
 	sync_in(bounce, buf, offset, size, dir);
-	io_bounce_check_own(buf, offset, size);
+	/* Otherwise a sync hands it over. */
+	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
+		io_bounce_check_own(buf, offset, size);
 	trace_iommu_bounce_map(dev, addr, buf);
 	return addr;
 }
@@ -376,7 +378,7 @@ map_slot(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	if (!get_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_SINGLE,
 		      &buf))
 		return DMA_MAPPING_ERROR;
-	return fill_slot(bounce, dev, &buf, phys, size, dir);
+	return fill_slot(bounce, dev, &buf, phys, size, dir, 0);
 }
 
 /* Out of line to keep the clock out of the fast path */
@@ -462,7 +464,7 @@ dma_addr_t __io_bounce_map_mandatory(struct io_bounce *bounce,
 	}
 	count_hit(bounce, dev, IO_BOUNCE_HITS_SINGLE);
 	io_bounce_count(bounce, IO_BOUNCE_MANDATORY_HITS, 1);
-	return fill_slot(bounce, dev, &buf, phys, size, dir);
+	return fill_slot(bounce, dev, &buf, phys, size, dir, attrs);
 }
 
 /*

@@ -286,14 +286,14 @@ static void check_written_before_handing_over(struct kunit *test)
 }
 
 static noinline void break_two(struct check_test *t, size_t size,
-			       enum dma_data_direction dir, unsigned int place)
+			       enum dma_data_direction dir, bool moved)
 {
 	dma_addr_t addr = map(t, t->p, 1000, dir);
 	struct io_buffer buf;
 
 	t->p[500] ^= 1;
-	if (place && io_bounce_lookup(t->bounce, t->dev, addr, &buf))
-		io_buffer_slot(&buf)->life.place = place;
+	if (moved && io_bounce_lookup(t->bounce, t->dev, addr, &buf))
+		io_buffer_slot(&buf)->life.place ^= 1;
 	unmap(t, addr, size, dir);
 }
 
@@ -302,18 +302,18 @@ static void check_reports_each_rule(struct kunit *test)
 {
 	struct check_test *t = test->priv;
 
-	break_two(t, 999, DMA_FROM_DEVICE, 0);
+	break_two(t, 999, DMA_FROM_DEVICE, false);
 	KUNIT_EXPECT_EQ(test, reports(t), 1);
-	break_two(t, 1000, DMA_FROM_DEVICE, 0);
+	break_two(t, 1000, DMA_FROM_DEVICE, false);
 	KUNIT_EXPECT_EQ(test, reports(t), 1);
-	break_two(t, 1000, DMA_TO_DEVICE, 0);
+	break_two(t, 1000, DMA_TO_DEVICE, false);
 	KUNIT_EXPECT_EQ(test, reports(t), 1);
-	break_two(t, 1000, DMA_FROM_DEVICE, 0);
+	break_two(t, 1000, DMA_FROM_DEVICE, false);
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 	/* As if it had been mapped elsewhere */
-	break_two(t, 1000, DMA_FROM_DEVICE, 1);
+	break_two(t, 1000, DMA_FROM_DEVICE, true);
 	KUNIT_EXPECT_EQ(test, reports(t), 1);
-	break_two(t, 1000, DMA_FROM_DEVICE, 1);
+	break_two(t, 1000, DMA_FROM_DEVICE, true);
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
 
@@ -958,6 +958,32 @@ static void check_skip_after_syncs(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
 
+/* Mapped without a sync, filled, and handed over later */
+static void check_skip_at_map(struct kunit *test)
+{
+	enum dma_data_direction dir = DMA_BIDIRECTIONAL;
+	struct check_test *t = test->priv;
+	int broken;
+
+	for (broken = 0; broken < 2; broken++) {
+		dma_addr_t addr = __io_bounce_map_mandatory(t->bounce, t->dev,
+							    virt_to_phys(t->p),
+							    3000, dir,
+							    DMA_ATTR_SKIP_CPU_SYNC,
+							    false);
+
+		KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+		memset(t->p, CPU, 3000);
+		for_device(t, addr, 3000, dir);
+		KUNIT_EXPECT_TRUE(test, all(device(t, addr), CPU, 3000));
+		KUNIT_EXPECT_EQ(test, reports(t), 0);
+		if (broken)
+			t->p[100] = OLD;
+		unmap(t, addr, 3000, dir);
+		KUNIT_EXPECT_EQ(test, reports(t), broken);
+	}
+}
+
 static void check_no_poison_stays(struct kunit *test)
 {
 	enum dma_data_direction dir = DMA_FROM_DEVICE;
@@ -1383,23 +1409,32 @@ static void check_counts_what_is_not_bounced(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, io_bounce_check_escapes() - escapes, 2);
 }
 
-/* A driver forgot a mapping, and its device is gone: nobody finds the mapping any more. */
+/* A driver forgot mappings, and its device is gone: nobody finds them any more. */
 static void check_leaked(struct kunit *test)
 {
 	struct check_test *t = test->priv;
-	dma_addr_t addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+	dma_addr_t addr;
+	int i;
 
-	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	/* In two slots, so that not all are the first of a chunk */
+	for (i = 0; i < 2; i++) {
+		addr = map(t, t->p + i * PAGE_SIZE, 3000, DMA_FROM_DEVICE);
+		KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	}
 	io_bounce_teardown(t->bounce);
 	rcu_barrier();
 	memset(t->bounce, 0, sizeof(*t->bounce));
 	memset(t->p, OLD, 4 * PAGE_SIZE);
 	start(t);
 
-	addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
-	KUNIT_EXPECT_EQ(test, reports(t), 0);
-	KUNIT_EXPECT_FALSE(test, memchr(t->p, OLD, 3000));
-	unmap(t, addr, 3000, DMA_FROM_DEVICE);
+	for (i = 0; i < 2; i++) {
+		u8 *p = t->p + i * PAGE_SIZE;
+
+		addr = map(t, p, 3000, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), 0);
+		KUNIT_EXPECT_FALSE(test, memchr(p, OLD, 3000));
+		unmap(t, addr, 3000, DMA_FROM_DEVICE);
+	}
 	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
@@ -1427,6 +1462,7 @@ static struct kunit_case check_cases[] = {
 	KUNIT_CASE(check_partial_syncs),
 	KUNIT_CASE(check_parts_of_a_block),
 	KUNIT_CASE(check_skip_after_syncs),
+	KUNIT_CASE(check_skip_at_map),
 	KUNIT_CASE(check_no_poison_stays),
 	KUNIT_CASE(check_polling),
 	KUNIT_CASE(check_writes_of_the_owner),
