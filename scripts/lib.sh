@@ -29,6 +29,7 @@ export CCACHE_BASEDIR=$ROOT CCACHE_NOHASHDIR=1
 export CCACHE_DEPEND=1
 KBUILD_ARGS=(${ARCH:+"ARCH=$ARCH"})
 if command -v ccache >/dev/null; then
+	[ -n "${CCACHE_PROGRAM:-}" ] || export CCACHE_PROGRAM="$(command -v ccache)" PATH="$ROOT/scripts/bin:$PATH"
 	KBUILD_ARGS+=("CC=ccache ${CC:-gcc}" "HOSTCC=ccache ${HOSTCC:-gcc}")
 fi
 
