@@ -90,7 +90,7 @@ distclean: ## drop all of build/
 	rm -rf build
 help: ## this list
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z%-]+:.*## / { sub(/test-%/, "test-SUITE", $$1); printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+		/^[a-z0-9%-]+:.*## / { sub(/test-%/, "test-SUITE", $$1); printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 need:
 	@for tool in git python3; do command -v $$tool >/dev/null || \

@@ -2,13 +2,15 @@
 # Shared by the tests here that boot a kernel. Sourced in the project's root.
 # shellcheck shell=bash disable=SC2034
 
+case "${1:-}" in -h|--help) sed -n '2,/^[^#]/{/SPDX-License/d;/^[^#]/!s/^# \{0,1\}//p}' "tests/${0##*/}"; exit ;; esac
+
 # KERNEL is where a kernel's objects are; DEBUG=1 says that it is one that finds
 # bugs: it is slow, and the first thing it finds shall end it.
 KERNEL=${KERNEL:-build/x86}
 image=$KERNEL/arch/x86/boot/bzImage
 [ ! -f "$KERNEL/arch/arm64/boot/Image" ] || image=$KERNEL/arch/arm64/boot/Image
 if [ ! -f "$image" ]; then
-	echo "not ok - ${0##*/}: there is no $image (KERNEL names a directory of kernel objects)"
+	echo "not ok - ${0##*/}: there is no $image: run 'make kernel' (or 'make debug', ...), or set KERNEL to a directory of kernel objects"
 	exit 1
 fi
 if [ -n "${DEBUG:-}" ]; then
