@@ -9,7 +9,9 @@
 #include <linux/dma-map-ops.h>
 #include <linux/gfp.h>
 #include <linux/highmem.h>
+#include <linux/irq_work.h>
 #include <linux/mm.h>
+#include <linux/preempt.h>
 #include <linux/scatterlist.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
@@ -1338,6 +1340,41 @@ static void check_interrupts_off(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
 
+struct check_irq {
+	struct irq_work work;
+	struct check_test *t;
+	bool hard;
+};
+
+static void map_in_irq(struct irq_work *work)
+{
+	struct check_irq *irq = container_of(work, struct check_irq, work);
+	struct check_test *t = irq->t;
+	dma_addr_t addr = map(t, t->p, 3000, DMA_FROM_DEVICE);
+
+	irq->hard = in_hardirq();
+	*device(t, addr) = NEW;
+	for_cpu(t, addr, 1, DMA_FROM_DEVICE);
+	unmap(t, addr, 3000, DMA_FROM_DEVICE);
+}
+
+static void check_hard_interrupt(struct kunit *test)
+{
+	struct check_test *t = test->priv;
+	struct check_irq irq = {
+		.work = IRQ_WORK_INIT_HARD(map_in_irq),
+		.t = t,
+	};
+
+	irq_work_queue(&irq.work);
+	irq_work_sync(&irq.work);
+	if (!irq.hard)
+		kunit_skip(test, "no interrupt");
+	KUNIT_EXPECT_EQ(test, t->p[0], NEW);
+	KUNIT_EXPECT_TRUE(test, all(t->p + 1, OLD, 3000));
+	KUNIT_EXPECT_EQ(test, reports(t), 0);
+}
+
 /* Neither is anything poisoned, nor compared, where it is not switched on. */
 static void check_is_off(struct kunit *test)
 {
@@ -1475,6 +1512,7 @@ static struct kunit_case check_cases[] = {
 	KUNIT_CASE(check_memory_of_others_may_change),
 	KUNIT_CASE(check_highmem),
 	KUNIT_CASE(check_interrupts_off),
+	KUNIT_CASE(check_hard_interrupt),
 	KUNIT_CASE(check_is_off),
 	KUNIT_CASE(check_counts_what_has_no_guards),
 	KUNIT_CASE(check_counts_what_is_not_bounced),
