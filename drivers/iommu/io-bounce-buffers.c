@@ -17,6 +17,7 @@
 #include <linux/dma-map-ops.h>
 #include <linux/highmem.h>
 #include <linux/iommu.h>
+#include <linux/iommu-dma.h>
 #include <linux/kmsan-checks.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -46,7 +47,6 @@ static noinline void count_miss(struct io_bounce *bounce, struct device *dev,
 
 	io_bounce_count(bounce, IO_BOUNCE_MISS_EMPTY + reason, 1);
 	trace_iommu_bounce_miss(dev, size, dir, reason);
-	io_bounce_account_direct(bounce, dev, size, 0, dir);
 	if (reason == IO_BUFFER_MISS_FULL || reason == IO_BUFFER_MISS_EMPTY)
 		io_buffer_request_grow(&bounce->mgr, perm, size, &limits);
 }
@@ -368,7 +368,8 @@ fill_slot(struct io_bounce *bounce, struct device *dev,
 	return addr;
 }
 
-static __always_inline dma_addr_t
+/* Out of line, so that its caller saves no registers for mappings that stay direct */
+static noinline dma_addr_t
 map_slot(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	 size_t size, enum dma_data_direction dir)
 {
@@ -376,25 +377,52 @@ map_slot(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	struct io_buffer buf;
 
 	if (!get_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_SINGLE,
-		      &buf))
+		      &buf)) {
+		io_bounce_check_escaped(bounce, size, dir, 0);
 		return DMA_MAPPING_ERROR;
+	}
 	return fill_slot(bounce, dev, &buf, phys, size, dir, 0);
 }
 
-/* Out of line to keep the clock out of the fast path */
-static noinline dma_addr_t
-map_slot_timed(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
-	       size_t size, enum dma_data_direction dir)
+/*
+ * A direct sample of the limit is undone, and then mapped again for good. On the way it
+ * comes back here, where it is not bounced because there is a sample.
+ */
+static void sample_direct(struct io_bounce *bounce, u16 sample, struct device *dev,
+			  phys_addr_t phys, size_t size, enum dma_data_direction dir)
 {
-	size_t offset = phys & (io_bounce_granule(bounce) - 1);
-	u64 clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_MAP);
-	dma_addr_t addr = map_slot(bounce, dev, phys, size, dir);
+	u64 start = io_bounce_clock();
+	dma_addr_t addr = iommu_dma_map_phys(dev, phys, size, dir, DMA_ATTR_NO_WARN);
 
 	if (addr != DMA_MAPPING_ERROR)
-		io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
-				   IO_BOUNCE_STEP_MAP,
-				   io_buffer_size_class(&bounce->mgr,
-							offset + size), dir);
+		iommu_dma_unmap_phys(dev, addr, size, dir, DMA_ATTR_NO_WARN);
+	io_bounce_sample_end(&bounce->limit, sample, start, addr != DMA_MAPPING_ERROR);
+}
+
+static noinline dma_addr_t
+map_undecided(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
+	      size_t size, enum dma_data_direction dir, enum io_bounce_way way)
+{
+	struct io_bounce_verdict verdict = io_bounce_verdict(bounce, size, 1, dir, way);
+	u64 start = verdict.sample ? io_bounce_clock() : 0;
+	struct io_buffer buf;
+	dma_addr_t addr;
+
+	if (!verdict.bounce) {
+		if (verdict.sample)
+			sample_direct(bounce, verdict.sample, dev, phys, size, dir);
+		return DMA_MAPPING_ERROR;
+	}
+
+	addr = map_slot(bounce, dev, phys, size, dir);
+	if (!verdict.sample)
+		return addr;
+	if (addr != DMA_MAPPING_ERROR && lookup_slot(bounce, dev, addr, &buf)) {
+		io_buffer_slot(&buf)->sample = verdict.sample;
+		io_bounce_sample_add(&bounce->limit, verdict.sample, start);
+	} else {
+		io_bounce_sample_end(&bounce->limit, verdict.sample, start, false);
+	}
 	return addr;
 }
 
@@ -415,17 +443,17 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 			   phys_addr_t phys, size_t size,
 			   enum dma_data_direction dir, unsigned long attrs)
 {
-	dma_addr_t addr = DMA_MAPPING_ERROR;
+	enum io_bounce_way way;
 
-	if (likely(io_bounce_optional(bounce, dev, size, 1, dir, attrs))) {
-		if (io_bounce_time_due(&bounce->limit, IO_BOUNCE_STEP_MAP))
-			addr = map_slot_timed(bounce, dev, phys, size, dir);
-		else
-			addr = map_slot(bounce, dev, phys, size, dir);
-	}
-	if (unlikely(addr == DMA_MAPPING_ERROR))
+	if (io_bounce_too_large(bounce, size, dir) ||
+	    !io_bounce_eligible(bounce, dev, attrs)) {
 		io_bounce_check_escaped(bounce, size, dir, attrs);
-	return addr;
+		return DMA_MAPPING_ERROR;
+	}
+	way = io_bounce_way(&bounce->limit, size, 1, dir);
+	if (likely(way == IO_BOUNCE_SLOT))
+		return map_slot(bounce, dev, phys, size, dir);
+	return map_undecided(bounce, dev, phys, size, dir, way);
 }
 
 /**
@@ -500,18 +528,32 @@ unmap_slot(struct io_bounce *bounce, struct device *dev,
 }
 
 static noinline void
-unmap_slot_timed(struct io_bounce *bounce, struct device *dev,
-		 struct io_buffer buf, dma_addr_t addr, size_t size,
-		 enum dma_data_direction dir, unsigned long attrs)
+unmap_sample(struct io_bounce *bounce, struct device *dev,
+	     const struct io_buffer *buf, dma_addr_t addr, size_t size,
+	     enum dma_data_direction dir, unsigned long attrs)
 {
-	/* The chunk may be freed once the slot is. */
-	unsigned int class = io_buffer_granules_shift(buf.chunk);
-	u64 clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_UNMAP);
+	u16 sample = io_buffer_slot(buf)->sample;
+	u64 start = io_bounce_clock();
 
-	unmap_slot(bounce, dev, &buf, addr, size, dir, attrs);
-	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
-		io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
-				   IO_BOUNCE_STEP_UNMAP, class, dir);
+	unmap_slot(bounce, dev, buf, addr, size, dir, attrs);
+	io_bounce_sample_end(&bounce->limit, sample, start,
+			     !(attrs & DMA_ATTR_SKIP_CPU_SYNC));
+}
+
+/* Out of line, so that its caller saves no registers for direct mappings */
+static noinline bool
+unmap_bounced(struct io_bounce *bounce, struct device *dev, dma_addr_t addr,
+	      size_t size, enum dma_data_direction dir, unsigned long attrs)
+{
+	struct io_buffer buf;
+
+	if (!lookup_slot(bounce, dev, addr, &buf))
+		return true;
+	if (unlikely(io_buffer_slot(&buf)->sample))
+		unmap_sample(bounce, dev, &buf, addr, size, dir, attrs);
+	else
+		unmap_slot(bounce, dev, &buf, addr, size, dir, attrs);
+	return true;
 }
 
 /**
@@ -530,18 +572,8 @@ bool __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
 		       dma_addr_t addr, size_t size,
 		       enum dma_data_direction dir, unsigned long attrs)
 {
-	struct io_buffer buf;
-
-	if (!is_io_buffer_addr(&bounce->mgr, addr))
-		return false;
-	if (!lookup_slot(bounce, dev, addr, &buf))
-		return true;
-
-	if (io_bounce_time_due(&bounce->limit, IO_BOUNCE_STEP_UNMAP))
-		unmap_slot_timed(bounce, dev, buf, addr, size, dir, attrs);
-	else
-		unmap_slot(bounce, dev, &buf, addr, size, dir, attrs);
-	return true;
+	return is_io_buffer_addr(&bounce->mgr, addr) &&
+	       unmap_bounced(bounce, dev, addr, size, dir, attrs);
 }
 
 static void sync_for_device(struct io_bounce *bounce, struct device *dev,
@@ -614,7 +646,7 @@ static void io_bounce_work(struct work_struct *work)
 
 	io_bounce_alloc_stats(bounce);
 	io_bounce_log_unpromised(bounce);
-	io_bounce_limit_calibrate(&bounce->limit, bounce->mgr.granule_shift);
+	io_bounce_limit_alloc(&bounce->limit);
 }
 
 /**
@@ -632,9 +664,10 @@ void io_bounce_setup(struct io_bounce *bounce, bool coherent,
 	bounce->coherent = coherent;
 	INIT_WORK(&bounce->work, io_bounce_work);
 	io_bounce_check_setup(bounce);
-	io_bounce_init_mode(bounce);
 	io_buffer_manager_init(&bounce->mgr, domain, iovad, memory_max);
 	io_buffer_reclaim_init(&bounce->mgr);
+	io_bounce_limit_init(&bounce->limit, &bounce->mgr, &bounce->work);
+	io_bounce_init_mode(bounce);
 }
 
 /**
@@ -648,6 +681,7 @@ void io_bounce_teardown(struct io_bounce *bounce)
 	cancel_work_sync(&bounce->work);
 	put_device(bounce->unpromised);
 	io_bounce_check_teardown(bounce);
+	io_bounce_limit_destroy(&bounce->limit);
 	io_buffer_reclaim_stop(&bounce->mgr);
 	io_buffer_manager_destroy(&bounce->mgr);
 	free_percpu(bounce->stats);

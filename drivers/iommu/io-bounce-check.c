@@ -1068,7 +1068,7 @@ void __io_bounce_check_escaped(struct io_bounce *bounce, size_t size,
 
 	if (attrs & ATTRS_ESCAPE)
 		why = ESCAPE_ATTRS;
-	else if (!io_bounce_within(&bounce->limit, size, 1, dir))
+	else if (size > READ_ONCE(bounce->limit.max))
 		why = ESCAPE_SIZE;
 	depth = stack_trace_save(stack, ARRAY_SIZE(stack), 1);
 	atomic_long_inc(&places[find_place(stack, depth)].escaped[why]);

@@ -124,38 +124,34 @@ u64 io_bounce_counted(const struct io_bounce *bounce,
 	return sum;
 }
 
-static unsigned long average_ns(struct ewma_io_bounce *average)
+static void show_kind(struct seq_file *m, const struct io_bounce_limit *limit,
+		      unsigned int index)
 {
-	/* One word, which may change at the same time */
-	return data_race(ewma_io_bounce_read(average));
+	const struct io_bounce_kind *kind = &limit->measure->kinds[index];
+	u32 direct = READ_ONCE(kind->ns[0]), bounced = READ_ONCE(kind->ns[1]);
+
+	if (!direct || !bounced)
+		return;
+	seq_printf(m, "ns_%s_%zu_%u %u %u\n",
+		   io_bounce_kind_to_device(index) ? "to" : "from",
+		   io_bounce_kind_bytes(limit, index),
+		   io_bounce_kind_segs(index), direct, bounced);
 }
 
-static u64 class_ns(struct io_bounce_limit *limit, enum dma_data_direction dir,
-		    unsigned int class)
+static void show_limit(struct seq_file *m, const struct io_bounce_limit *limit)
 {
-	/* Made of such averages */
-	return data_race(io_bounce_limit_cost(limit, dir, class));
-}
-
-static void show_limit(struct seq_file *m, struct io_bounce_limit *limit)
-{
-	unsigned int class;
+	unsigned int kind;
 
 	seq_printf(m, "limit_to_device %zu\n",
-		   READ_ONCE(limit->decided[DMA_TO_DEVICE]));
+		   io_bounce_limit_bytes(limit, DMA_TO_DEVICE));
 	seq_printf(m, "limit_from_device %zu\n",
-		   READ_ONCE(limit->decided[DMA_FROM_DEVICE]));
-	if (!READ_ONCE(limit->automatic) || !READ_ONCE(limit->calibrated))
+		   io_bounce_limit_bytes(limit, DMA_FROM_DEVICE));
+	/* Pairs with io_bounce_limit_alloc(). */
+	if (!READ_ONCE(limit->automatic) || !smp_load_acquire(&limit->measure))
 		return;
-	seq_printf(m, "tune_trials %u\n", READ_ONCE(limit->trials));
-	seq_printf(m, "tune_probes %u\n", READ_ONCE(limit->probes));
-	seq_printf(m, "direct_ns %lu\n", average_ns(&limit->map));
-	seq_printf(m, "direct_sg4_ns %lu\n", average_ns(&limit->map_list));
-	for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
-		seq_printf(m, "bounce_ns_%lu %llu %llu\n",
-			   1UL << (limit->granule_shift + class),
-			   class_ns(limit, DMA_TO_DEVICE, class),
-			   class_ns(limit, DMA_FROM_DEVICE, class));
+	seq_printf(m, "tune_rounds %u\n", READ_ONCE(limit->rounds));
+	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++)
+		show_kind(m, limit, kind);
 }
 
 static int stats_show(struct seq_file *m, void *v)

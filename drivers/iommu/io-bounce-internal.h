@@ -8,6 +8,8 @@
 #define __IO_BOUNCE_INTERNAL_H
 
 #include <linux/atomic.h>
+#include <linux/dma-direct.h>
+#include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/iommu.h>
 #include <linux/percpu.h>
@@ -27,6 +29,15 @@ enum io_bounce_mode {
 	BOUNCE_FORCE,	/* all that are supported */
 	BOUNCE_NR_MODES
 };
+
+/* Not normal memory, or must not be copied */
+#define IO_BOUNCE_ATTRS_UNSUPPORTED	(DMA_ATTR_MMIO | DMA_ATTR_REQUIRE_COHERENT | \
+					 DMA_ATTR_CC_SHARED | DMA_ATTR_PRIVILEGED)
+/*
+ * Long-lived mappings gain nothing. With DMA_ATTR_SKIP_CPU_SYNC the caller syncs
+ * separately, or not at all.
+ */
+#define IO_BOUNCE_ATTRS_MANDATORY_ONLY	(DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_LONG_LIVED)
 
 extern const char * const io_bounce_modes[BOUNCE_NR_MODES];
 
@@ -62,7 +73,7 @@ struct io_bounce_stats {
 /**
  * struct io_bounce - the bounce buffers of one domain
  * @mgr: the pre-mapped buffers
- * @limit: the largest mapping that is bounced
+ * @limit: which mappings are bounced, by size
  * @coherent: the devices are DMA coherent
  * @wipe: a device is untrusted: clear slots when they are freed
  * @expensive: mapping is known to be expensive
@@ -70,7 +81,7 @@ struct io_bounce_stats {
  * @max: configured limit in bytes, 0: automatic; likewise
  * @stats: counters; NULL until the first hit
  * @early: counters while @stats is NULL
- * @work: allocates @stats, logs, and calibrates @limit
+ * @work: allocates @stats and memory of @limit, and logs
  * @unpromised: a device without promise that @work has to log
  * @reported: such a device was logged
  * @dir: in debugfs
@@ -124,17 +135,12 @@ void io_bounce_set_mode(struct io_bounce *bounce, enum io_bounce_mode mode,
 			size_t max);
 bool io_bounce_supported(const struct io_bounce *bounce, struct device *dev,
 			 unsigned long attrs);
-bool io_bounce_eligible(struct io_bounce *bounce, struct device *dev,
-			unsigned long attrs);
-bool io_bounce_optional(struct io_bounce *bounce, struct device *dev,
-			size_t size, unsigned int nr_segs,
-			enum dma_data_direction dir, unsigned long attrs);
-bool io_bounce_below_limit(struct io_bounce *bounce, struct device *dev,
-			   size_t size, unsigned int nr_segs,
-			   enum dma_data_direction dir);
-void io_bounce_account_direct(struct io_bounce *bounce, struct device *dev,
-			      size_t size, unsigned int nr_segs,
-			      enum dma_data_direction dir);
+void io_bounce_count_ineligible(struct io_bounce *bounce, struct device *dev,
+				unsigned long attrs);
+struct io_bounce_verdict io_bounce_verdict(struct io_bounce *bounce, size_t size,
+					   unsigned int nr_segs,
+					   enum dma_data_direction dir,
+					   enum io_bounce_way way);
 struct io_buffer_limits io_bounce_limits(const struct io_bounce *bounce,
 					 struct device *dev);
 void io_bounce_enable_reserve(struct io_bounce *bounce, struct device *dev);
@@ -181,6 +187,54 @@ io_bounce_perm(enum dma_data_direction dir)
 	static_assert((int)IO_BUFFER_WRITE - DMA_FROM_DEVICE == 0);
 
 	return (enum io_buffer_perm)dir;
+}
+
+/*
+ * Not supported: confidential guests, which need decrypted slots; devices with a
+ * min_align_mask that exceeds the granule; devices that differ in coherence from the
+ * first one of the domain.
+ */
+static __always_inline bool
+io_bounce_device_supported(const struct io_bounce *bounce, struct device *dev)
+{
+	return !force_dma_unencrypted(dev) &&
+	       dev_is_dma_coherent(dev) == bounce->coherent &&
+	       !(dma_get_min_align_mask(dev) >> bounce->mgr.granule_shift);
+}
+
+/*
+ * Bouncing breaks drivers that access a buffer while the device owns it. Only their
+ * authors and the checker can tell which do not.
+ */
+static __always_inline bool io_bounce_promised(const struct io_bounce *bounce,
+					       struct device *dev)
+{
+	return dev_dma_strict_ownership(dev) ||
+	       READ_ONCE(bounce->mode) == BOUNCE_FORCE;
+}
+
+/* May a mapping be bounced if it is small enough? If not, the reason is counted. */
+static __always_inline bool io_bounce_eligible(struct io_bounce *bounce,
+					       struct device *dev,
+					       unsigned long attrs)
+{
+	if (likely(!(attrs & (IO_BOUNCE_ATTRS_UNSUPPORTED |
+			      IO_BOUNCE_ATTRS_MANDATORY_ONLY)) &&
+		   io_bounce_promised(bounce, dev) &&
+		   io_bounce_device_supported(bounce, dev)))
+		return true;
+	io_bounce_count_ineligible(bounce, dev, attrs);
+	return false;
+}
+
+/* Is a mapping direct because of its size, whatever else? If so, that is counted. */
+static __always_inline bool io_bounce_too_large(struct io_bounce *bounce, size_t size,
+						enum dma_data_direction dir)
+{
+	if (likely(!io_bounce_above(&bounce->limit, size, dir)))
+		return false;
+	io_bounce_count(bounce, IO_BOUNCE_DIRECT_LIMIT, 1);
+	return true;
 }
 
 #include "io-bounce-check.h"

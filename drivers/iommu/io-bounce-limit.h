@@ -1,225 +1,222 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Up to which size mappings are bounced.
+ * Which mappings are bounced, by size.
  */
 #ifndef __IO_BOUNCE_LIMIT_H
 #define __IO_BOUNCE_LIMIT_H
 
-#include <linux/average.h>
 #include <linux/dma-direction.h>
-#include <linux/jiffies.h>
+#include <linux/spinlock.h>
+#include <linux/timer.h>
 #include <linux/types.h>
+#include <linux/workqueue.h>
 
 #include "io-buffer-manager.h"
 
-/* By direction: bidirectional, to the device, from the device. */
+/* By enum dma_data_direction: bidirectional, to the device, from the device */
 #define IO_BOUNCE_NR_DIRS	3
 
-/* A sample moves an average by an eighth; two bits of fraction are kept. */
-DECLARE_EWMA(io_bounce, 2, 8)
+/*
+ * Kinds of mappings: to the device or not, by size class, and by segments: 1, 2 to 4,
+ * 5 to 16, or more.
+ */
+#define IO_BOUNCE_NR_SEGS	4
+#define IO_BOUNCE_NR_KINDS	(2 * IO_BUFFER_NR_CLASSES * IO_BOUNCE_NR_SEGS)
 
-/* The steps of a bounce that are timed */
-enum io_bounce_step {
-	IO_BOUNCE_STEP_MAP,
-	IO_BOUNCE_STEP_UNMAP,
-	IO_BOUNCE_NR_STEPS
-};
-
-/* Mappings that are diverted to measure them */
-enum io_bounce_trial {
-	IO_BOUNCE_TRIAL_NONE,
-	IO_BOUNCE_TRIAL_ORDINARY,	/* direct instead of bounced */
-	IO_BOUNCE_TRIAL_BOUNCED,	/* bounced instead of direct */
+/**
+ * struct io_bounce_kind - what was measured of a kind of mappings
+ * @ns: to map and unmap one of them, directly and bounced; 0: not measured
+ * @next: in jiffies: not to be measured before
+ * @wins: the way that is not in use was faster when last measured
+ * @period: log2 of the time between measurements
+ */
+struct io_bounce_kind {
+	u32 ns[2];
+	u32 next;
+	u8 wins;
+	u8 period;
 };
 
 /**
- * struct io_bounce_limit - the largest mapping that a domain bounces
- *
- * Read on each map:
- * @bytes: by direction: the largest mapping of one segment that is bounced; 0: none
- * @piece: by direction: how much larger it may be for each further segment
- * @next_time: by step, in jiffies: when to time a bounce again
- * @next_probe: in jiffies: when to time the IOMMU again
- *
- * @busy: bit 0: measuring; protects the members below. Bit 1: @timed_state is set
- * @timed_state: DMA address of the state that is timed from allocation to last link
- * @timed_start: when it was allocated
- * @decided: @bytes without a trial
- * @max: the highest limit
- * @granule_shift: log2 of the bytes in a granule
- * @automatic: measure; otherwise the limit is fixed
- * @calibrated: @granule_shift and @copy are valid
- * @burst: by step: how many were timed in a row
- * @trial: &enum io_bounce_trial
- * @trial_class: the size class that is bounced in a trial
- * @left: remaining mappings of a trial
- * @end: in jiffies: when a trial ends at the latest
- * @ordinary_at: in jiffies: when to try direct mappings
- * @bounced_at: in jiffies: when to try bouncing
- * @bounced_period: in jiffies: time between trials of bouncing
- * @trials: number of trials
- * @probes: mappings made to time the IOMMU
- * @samples: samples of the IOMMU, single mappings and lists in turn
- * @kept_out: for single mappings and lists: bit (direction * IO_BUFFER_NR_CLASSES +
- *	class): was direct because of the limit
- * @map: ns to map and unmap one granule directly
- * @map_list: ns to map and unmap %IO_BOUNCE_PROBE_PIECES granules directly
- * @copy: ns to copy %IO_BOUNCE_COPY_UNIT bytes, initial estimate
- * @in: by class: ns to map by bouncing
- * @out: by class: ns to unmap by bouncing, with a copy
- * @put: ns to unmap by bouncing, without a copy
+ * struct io_bounce_window - some mappings of one kind, which all go one way
+ * @open: there is a window
+ * @bounced: they are bounced, otherwise mapped directly
+ * @trial: that is the way that is not in use
+ * @kind: index of the kind
+ * @samples: how many were timed
+ * @sample: ID of the mapping that is being timed, 0: none
+ * @last: the last ID
+ * @progress: in jiffies: when the last sample ended
+ * @ns: time of the sample so far
+ * @sum: time of the samples
+ * @longest: the two longest samples
+ * @mapped: how many mappings went the way that is not in use
+ */
+struct io_bounce_window {
+	bool open;
+	bool bounced;
+	bool trial;
+	u8 kind;
+	u8 samples;
+	u16 sample;
+	u16 last;
+	u32 progress;
+	u32 ns;
+	u64 sum;
+	u32 longest[2];
+	u32 mapped;
+};
+
+/**
+ * struct io_bounce_measure - the measurements of a domain
+ * @window: the current window
+ * @kinds: by index
+ */
+struct io_bounce_measure {
+	struct io_bounce_window window;
+	struct io_bounce_kind kinds[IO_BOUNCE_NR_KINDS];
+};
+
+/**
+ * struct io_bounce_limit - which mappings of a domain are bounced
+ * @bytes: by direction: all mappings of one segment up to this size are bounced; 0: ask
+ * @top: by direction: nothing larger is bounced at present, in bytes
+ * @max: nothing larger is ever bounced, in bytes
+ * @bounced: automatic limit: by index of the kind: is it bounced
+ * @automatic: measure; otherwise everything up to @max is bounced
+ * @armed: look for a kind to measure, or measure one
+ * @measure: NULL until there is a mapping to measure
+ * @mgr: the manager of the domain's buffers
+ * @work: has io_bounce_limit_alloc() called
+ * @lock: protects all of this; the fast path reads without it
+ * @timer: sets @armed
+ * @armed_at: in jiffies: when
+ * @rounds: how often both ways were measured
  */
 struct io_bounce_limit {
 	size_t bytes[IO_BOUNCE_NR_DIRS];
-	size_t piece[IO_BOUNCE_NR_DIRS];
-	unsigned long next_time[IO_BOUNCE_NR_STEPS];
-	unsigned long next_probe;
-
-	unsigned long busy;
-	dma_addr_t timed_state;
-	u64 timed_start;
-	size_t decided[IO_BOUNCE_NR_DIRS];
+	size_t top[IO_BOUNCE_NR_DIRS];
 	size_t max;
-	u8 granule_shift;
+	DECLARE_BITMAP(bounced, IO_BOUNCE_NR_KINDS);
 	bool automatic;
-	bool calibrated;
-	u8 burst[IO_BOUNCE_NR_STEPS];
-	u8 trial;
-	u8 trial_class;
-	u32 left;
-	unsigned long end;
-	unsigned long ordinary_at;
-	unsigned long bounced_at;
-	unsigned long bounced_period;
-	u32 trials;
-	u32 probes;
-	u32 samples;
-	u32 kept_out[2];
-	u32 copy;
-	struct ewma_io_bounce map;
-	struct ewma_io_bounce map_list;
-	struct ewma_io_bounce in[IO_BUFFER_NR_CLASSES];
-	struct ewma_io_bounce out[IO_BUFFER_NR_CLASSES];
-	struct ewma_io_bounce put;
+	bool armed;
+	struct io_bounce_measure *measure;
+	const struct io_buffer_manager *mgr;
+	struct work_struct *work;
+
+	raw_spinlock_t lock ____cacheline_aligned_in_smp;
+	struct timer_list timer;
+	u32 armed_at;
+	u32 rounds;
 };
 
-#define IO_BOUNCE_PROBE_PIECES	4
-
-/* No deadline is further ahead, in jiffies: those that seem to be have wrapped around. */
-#define IO_BOUNCE_AHEAD_MAX	(64UL * HZ)
-#define IO_BOUNCE_COPY_UNIT	SZ_64K
-
-struct device;
-
-u64 io_bounce_probe(struct device *dev, size_t granule, bool list);
-
-void io_bounce_limit_fixed(struct io_bounce_limit *limit, size_t bytes);
-void io_bounce_limit_auto(struct io_bounce_limit *limit, size_t start,
-			  size_t max);
-void io_bounce_limit_change(struct io_bounce_limit *limit, bool automatic,
-			    size_t start, size_t max);
-void io_bounce_limit_calibrate(struct io_bounce_limit *limit,
-			       unsigned int granule_shift);
-u64 io_bounce_limit_cost(struct io_bounce_limit *limit,
-			 enum dma_data_direction dir, unsigned int class);
-bool __io_bounce_limit_probe(struct io_bounce_limit *limit, struct device *dev,
-			     struct io_buffer_manager *mgr, size_t size,
-			     unsigned int pieces, enum dma_data_direction dir);
-u64 __io_bounce_time_start(struct io_bounce_limit *limit,
-			   enum io_bounce_step step);
-void __io_bounce_time_end(struct io_bounce_limit *limit,
-			  struct io_buffer_manager *mgr, u64 start,
-			  enum io_bounce_step step, unsigned int class,
-			  enum dma_data_direction dir);
-void io_bounce_time_state(struct io_bounce_limit *limit, dma_addr_t addr,
-			  u64 start);
-void io_bounce_time_state_end(struct io_bounce_limit *limit,
-			      struct io_buffer_manager *mgr, unsigned int class,
-			      enum dma_data_direction dir);
-void io_bounce_forget_state(struct io_bounce_limit *limit);
-
-/* Is a deadline in jiffies reached? */
-static __always_inline bool io_bounce_due(unsigned long at)
-{
-	return jiffies - at < -IO_BOUNCE_AHEAD_MAX;
-}
+/* What to do with a mapping */
+enum io_bounce_way {
+	IO_BOUNCE_DIRECT,
+	IO_BOUNCE_SLOT,
+	IO_BOUNCE_MEASURE,	/* ask io_bounce_measure() */
+};
 
 /**
- * io_bounce_within - is a mapping within the limit
- * @limit: the limit of the domain
- * @size: in bytes
- * @pieces: physically contiguous segments, at least 1
- * @dir: DMA direction
- *
- * Return: true if it is; false for 0 bytes.
+ * struct io_bounce_verdict - what to do with a mapping, when measuring
+ * @bounce: bounce it, otherwise map it directly
+ * @sample: ID of the sample that it is; 0: none
  */
-static __always_inline bool io_bounce_within(const struct io_bounce_limit *limit,
-					     size_t size, unsigned int pieces,
-					     enum dma_data_direction dir)
-{
-	size_t bytes = READ_ONCE(limit->bytes[dir]);
+struct io_bounce_verdict {
+	bool bounce;
+	u16 sample;
+};
 
-	if (likely(size - 1 < bytes))
-		return true;
-	return pieces > 1 && bytes && size - 1 < READ_ONCE(limit->max) &&
-	       size - bytes <= (u64)(pieces - 1) * READ_ONCE(limit->piece[dir]);
+void io_bounce_limit_init(struct io_bounce_limit *limit,
+			  const struct io_buffer_manager *mgr,
+			  struct work_struct *work);
+void io_bounce_limit_destroy(struct io_bounce_limit *limit);
+void io_bounce_limit_fixed(struct io_bounce_limit *limit, size_t max);
+void io_bounce_limit_auto(struct io_bounce_limit *limit, size_t start, size_t max);
+void io_bounce_limit_alloc(struct io_bounce_limit *limit);
+size_t io_bounce_limit_bytes(const struct io_bounce_limit *limit,
+			     enum dma_data_direction dir);
+
+struct io_bounce_verdict io_bounce_measure(struct io_bounce_limit *limit,
+					   size_t size, unsigned int nr_segs,
+					   enum dma_data_direction dir);
+u64 io_bounce_clock(void);
+void io_bounce_sample_add(struct io_bounce_limit *limit, u16 sample, u64 start);
+void io_bounce_sample_end(struct io_bounce_limit *limit, u16 sample, u64 start,
+			  bool valid);
+
+static inline bool io_bounce_kind_to_device(unsigned int kind)
+{
+	return kind < IO_BOUNCE_NR_KINDS / 2;
+}
+
+/* The largest mapping of a kind, in bytes */
+static inline size_t io_bounce_kind_bytes(const struct io_bounce_limit *limit,
+					  unsigned int kind)
+{
+	unsigned int class = kind / IO_BOUNCE_NR_SEGS % IO_BUFFER_NR_CLASSES;
+
+	return (size_t)1 << (limit->mgr->granule_shift + class);
+}
+
+/* The fewest segments of a kind */
+static inline unsigned int io_bounce_kind_segs(unsigned int kind)
+{
+	static const u8 segs[IO_BOUNCE_NR_SEGS] = { 1, 2, 5, 17 };
+
+	return segs[kind % IO_BOUNCE_NR_SEGS];
+}
+
+/* @segs: 0 to %IO_BOUNCE_NR_SEGS - 1 */
+static __always_inline unsigned int
+io_bounce_kind_index(enum dma_data_direction dir, unsigned int class, unsigned int segs)
+{
+	if (dir != DMA_TO_DEVICE)
+		class += IO_BUFFER_NR_CLASSES;
+	return class * IO_BOUNCE_NR_SEGS + segs;
+}
+
+static __always_inline unsigned int
+io_bounce_kind(const struct io_bounce_limit *limit, size_t size, unsigned int nr_segs,
+	       enum dma_data_direction dir)
+{
+	/* 1, 2 to 4, 5 to 16, or more */
+	unsigned int segs = nr_segs > 16 ? IO_BOUNCE_NR_SEGS - 1 :
+			    ((unsigned int)fls(nr_segs - 1) + 1) / 2;
+
+	return io_bounce_kind_index(dir, io_buffer_size_class(limit->mgr, size), segs);
+}
+
+/* Is a mapping larger than all that are bounced at present? 0 bytes are, too. */
+static __always_inline bool
+io_bounce_above(const struct io_bounce_limit *limit, size_t size,
+		enum dma_data_direction dir)
+{
+	return size - 1 >= READ_ONCE(limit->top[dir]);
 }
 
 /**
- * io_bounce_limit_probe - a mapping is about to be made directly
+ * io_bounce_way - is a mapping within the limit
  * @limit: the limit of the domain
- * @dev: the device
- * @mgr: the manager of the domain's buffers
- * @size: of the mapping, in bytes
- * @pieces: its segments; 0 if it is not the limit that makes it direct
+ * @size: in bytes, not io_bounce_above()
+ * @nr_segs: physically contiguous segments, at least 1
  * @dir: DMA direction
- *
- * Now and then this measures the cost of such a mapping.
  *
  * Context: any but NMI.
- * Return: true to have io_bounce_limit_calibrate() called.
+ * Return: what to do with it.
  */
-static inline bool io_bounce_limit_probe(struct io_bounce_limit *limit,
-					 struct device *dev,
-					 struct io_buffer_manager *mgr,
-					 size_t size, unsigned int pieces,
-					 enum dma_data_direction dir)
+static __always_inline enum io_bounce_way
+io_bounce_way(const struct io_bounce_limit *limit, size_t size, unsigned int nr_segs,
+	      enum dma_data_direction dir)
 {
-	if (likely(!io_bounce_due(READ_ONCE(limit->next_probe))))
-		return false;
-	return __io_bounce_limit_probe(limit, dev, mgr, size, pieces, dir);
-}
-
-/* Is it time to time a step? */
-static __always_inline bool io_bounce_time_due(const struct io_bounce_limit *limit,
-					       enum io_bounce_step step)
-{
-	return unlikely(io_bounce_due(READ_ONCE(limit->next_time[step])));
-}
-
-/* Around a step of a bounce, which is timed now and then. The end may be left out. */
-static inline u64 io_bounce_time_start(struct io_bounce_limit *limit,
-				       enum io_bounce_step step)
-{
-	return io_bounce_time_due(limit, step) ?
-	       __io_bounce_time_start(limit, step) : 0;
-}
-
-static inline void io_bounce_time_end(struct io_bounce_limit *limit,
-				      struct io_buffer_manager *mgr, u64 start,
-				      enum io_bounce_step step,
-				      unsigned int class,
-				      enum dma_data_direction dir)
-{
-	if (unlikely(start))
-		__io_bounce_time_end(limit, mgr, start, step, class, dir);
-}
-
-/* Is this the DMA IOVA state that is timed? */
-static inline bool io_bounce_state_timed(const struct io_bounce_limit *limit,
-					 dma_addr_t addr)
-{
-	return READ_ONCE(limit->timed_state) == addr;
+	if (likely(nr_segs == 1 && size - 1 < READ_ONCE(limit->bytes[dir])))
+		return IO_BOUNCE_SLOT;
+	if (!READ_ONCE(limit->automatic))
+		return IO_BOUNCE_SLOT;
+	if (unlikely(READ_ONCE(limit->armed)))
+		return IO_BOUNCE_MEASURE;
+	return test_bit(io_bounce_kind(limit, size, nr_segs, dir), limit->bounced) ?
+	       IO_BOUNCE_SLOT : IO_BOUNCE_DIRECT;
 }
 
 #endif /* __IO_BOUNCE_LIMIT_H */

@@ -8,7 +8,6 @@
 
 #include <linux/crash_dump.h>
 #include <linux/ctype.h>
-#include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/init.h>
 #include <linux/math64.h>
@@ -35,15 +34,6 @@ DEFINE_STATIC_KEY_FALSE(io_bounce_key);
 /* The automatic limit: initial value and maximum */
 #define LIMIT_START	SZ_64K
 #define LIMIT_AUTO_MAX	SZ_256K
-
-/* Not normal memory, or must not be copied */
-#define ATTRS_UNSUPPORTED	(DMA_ATTR_MMIO | DMA_ATTR_REQUIRE_COHERENT | \
-				 DMA_ATTR_CC_SHARED | DMA_ATTR_PRIVILEGED)
-/*
- * Long-lived mappings gain nothing. With DMA_ATTR_SKIP_CPU_SYNC the caller syncs
- * separately, or not at all.
- */
-#define ATTRS_MANDATORY_ONLY	(DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_LONG_LIVED)
 
 const char * const io_bounce_modes[] = {
 	[BOUNCE_OFF]	= "off",
@@ -193,15 +183,14 @@ void io_bounce_set_mode(struct io_bounce *bounce, enum io_bounce_mode mode,
 	WRITE_ONCE(bounce->mode, mode);
 	bounce->max = max;
 	if (mode == BOUNCE_OFF)
-		io_bounce_limit_change(limit, false, 0, 0);
+		io_bounce_limit_fixed(limit, 0);
 	else if (mode == BOUNCE_AUTO)
-		io_bounce_limit_change(limit, true,
-				       bounce->expensive ? LIMIT_START : 0,
-				       max ?: LIMIT_AUTO_MAX);
+		io_bounce_limit_auto(limit, bounce->expensive ? LIMIT_START : 0,
+				     max ?: LIMIT_AUTO_MAX);
 	else if (max || mode == BOUNCE_FORCE)
-		io_bounce_limit_change(limit, false, 0, max ?: LIMIT_MAX);
+		io_bounce_limit_fixed(limit, max ?: LIMIT_MAX);
 	else
-		io_bounce_limit_change(limit, true, LIMIT_START, LIMIT_AUTO_MAX);
+		io_bounce_limit_auto(limit, LIMIT_START, LIMIT_AUTO_MAX);
 }
 
 /**
@@ -274,18 +263,6 @@ void io_bounce_enable_reserve(struct io_bounce *bounce, struct device *dev)
 	io_buffer_enable_reserve(&bounce->mgr, &limits);
 }
 
-/*
- * Not supported: confidential guests, which need decrypted slots; devices with a
- * min_align_mask that exceeds the granule; devices that differ in coherence from the
- * first one of the domain.
- */
-static bool device_supported(const struct io_bounce *bounce, struct device *dev)
-{
-	return !force_dma_unencrypted(dev) &&
-	       dev_is_dma_coherent(dev) == bounce->coherent &&
-	       !(dma_get_min_align_mask(dev) >> bounce->mgr.granule_shift);
-}
-
 /**
  * io_bounce_supported - can a mandatory bounce use a slot
  * @bounce: the bounce buffers of the domain
@@ -298,18 +275,8 @@ bool io_bounce_supported(const struct io_bounce *bounce, struct device *dev,
 			 unsigned long attrs)
 {
 	return READ_ONCE(bounce->mode) != BOUNCE_OFF &&
-	       !(attrs & ATTRS_UNSUPPORTED) && device_supported(bounce, dev);
-}
-
-/*
- * Bouncing breaks drivers that access a buffer while the device owns it. Only their
- * authors and the checker can tell which do not.
- */
-static __always_inline bool device_promises(const struct io_bounce *bounce,
-					    struct device *dev)
-{
-	return dev_dma_strict_ownership(dev) ||
-	       READ_ONCE(bounce->mode) == BOUNCE_FORCE;
+	       !(attrs & IO_BOUNCE_ATTRS_UNSUPPORTED) &&
+	       io_bounce_device_supported(bounce, dev);
 }
 
 static void note_unpromised(struct io_bounce *bounce, struct device *dev)
@@ -324,13 +291,20 @@ static void note_unpromised(struct io_bounce *bounce, struct device *dev)
 		queue_work(system_dfl_wq, &bounce->work);
 }
 
-/* Why a mapping is not eligible for an optional bounce */
-static noinline void count_ineligible(struct io_bounce *bounce,
-				      struct device *dev, unsigned long attrs)
+/**
+ * io_bounce_count_ineligible - count why a mapping is not eligible for an optional bounce
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @attrs: DMA_ATTR_*
+ *
+ * Context: any but NMI.
+ */
+void io_bounce_count_ineligible(struct io_bounce *bounce, struct device *dev,
+				unsigned long attrs)
 {
-	if (attrs & (ATTRS_UNSUPPORTED | ATTRS_MANDATORY_ONLY)) {
+	if (attrs & (IO_BOUNCE_ATTRS_UNSUPPORTED | IO_BOUNCE_ATTRS_MANDATORY_ONLY)) {
 		io_bounce_count(bounce, IO_BOUNCE_DIRECT_ATTRS, 1);
-	} else if (!device_promises(bounce, dev)) {
+	} else if (!io_bounce_promised(bounce, dev)) {
 		io_bounce_count(bounce, IO_BOUNCE_DIRECT_UNPROMISED, 1);
 		note_unpromised(bounce, dev);
 	} else {
@@ -338,88 +312,29 @@ static noinline void count_ineligible(struct io_bounce *bounce,
 	}
 }
 
-static __always_inline bool is_eligible(struct io_bounce *bounce,
-					struct device *dev, unsigned long attrs)
-{
-	if (likely(!(attrs & (ATTRS_UNSUPPORTED | ATTRS_MANDATORY_ONLY)) &&
-		   device_promises(bounce, dev) &&
-		   device_supported(bounce, dev)))
-		return true;
-	count_ineligible(bounce, dev, attrs);
-	return false;
-}
-
-static __always_inline bool is_below_limit(struct io_bounce *bounce,
-					   struct device *dev, size_t size,
-					   unsigned int nr_segs,
-					   enum dma_data_direction dir)
-{
-	if (likely(io_bounce_within(&bounce->limit, size, nr_segs, dir)))
-		return true;
-	io_bounce_account_direct(bounce, dev, size, nr_segs, dir);
-	io_bounce_count(bounce, IO_BOUNCE_DIRECT_LIMIT, 1);
-	return false;
-}
-
 /**
- * io_bounce_account_direct - a mapping is about to be made directly
+ * io_bounce_verdict - what to do with a mapping that io_bounce_way() does not rule out
  * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @size: of the mapping, in bytes
- * @nr_segs: its segments; 0 if it is not the limit that makes it direct
- * @dir: DMA direction
- *
- * Context: any but NMI.
- */
-void io_bounce_account_direct(struct io_bounce *bounce, struct device *dev,
-			      size_t size, unsigned int nr_segs,
-			      enum dma_data_direction dir)
-{
-	if (io_bounce_limit_probe(&bounce->limit, dev, &bounce->mgr, size,
-				  nr_segs, dir))
-		queue_work(system_dfl_wq, &bounce->work);
-}
-
-/**
- * io_bounce_eligible - may a mapping be bounced if it is small enough
- * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @attrs: DMA_ATTR_*
- *
- * Context: any but NMI.
- * Return: false, after counting the reason, if it must be mapped directly.
- */
-bool io_bounce_eligible(struct io_bounce *bounce, struct device *dev,
-			unsigned long attrs)
-{
-	return is_eligible(bounce, dev, attrs);
-}
-
-/**
- * io_bounce_below_limit - is an eligible mapping small enough to be bounced
- * @bounce: the bounce buffers of the domain
- * @dev: the device
  * @size: in bytes
  * @nr_segs: physically contiguous segments, at least 1
  * @dir: DMA direction
+ * @way: from io_bounce_way()
  *
  * Context: any but NMI.
- * Return: false, after counting it, if it must be mapped directly.
+ * Return: the verdict, see io_bounce_measure(); direct mappings are counted.
  */
-bool io_bounce_below_limit(struct io_bounce *bounce, struct device *dev,
-			   size_t size, unsigned int nr_segs,
-			   enum dma_data_direction dir)
+struct io_bounce_verdict io_bounce_verdict(struct io_bounce *bounce, size_t size,
+					   unsigned int nr_segs,
+					   enum dma_data_direction dir,
+					   enum io_bounce_way way)
 {
-	return is_below_limit(bounce, dev, size, nr_segs, dir);
-}
+	struct io_bounce_verdict verdict = { .bounce = way == IO_BOUNCE_SLOT };
 
-/* Both of these */
-bool io_bounce_optional(struct io_bounce *bounce, struct device *dev,
-			size_t size, unsigned int nr_segs,
-			enum dma_data_direction dir, unsigned long attrs)
-{
-	return is_eligible(bounce, dev, attrs) &&
-	       is_below_limit(bounce, dev, size, nr_segs, dir);
+	if (unlikely(way == IO_BOUNCE_MEASURE))
+		verdict = io_bounce_measure(&bounce->limit, size, nr_segs, dir);
+	if (!verdict.bounce)
+		io_bounce_count(bounce, IO_BOUNCE_DIRECT_LIMIT, 1);
+	return verdict;
 }
 
 /* The driver of a virtio device is bound to a child of the device that maps. */
@@ -541,7 +456,7 @@ int io_bounce_show_device(const struct io_bounce *bounce, struct device *dev,
 
 	if (!bounce || bounce->mode == BOUNCE_OFF)
 		how = "off";
-	else if (!device_supported(bounce, dev))
+	else if (!io_bounce_device_supported(bounce, dev))
 		how = "mapped directly: not supported for this device";
 	else if (dev_dma_strict_ownership(dev))
 		how = "bounced";

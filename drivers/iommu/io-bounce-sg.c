@@ -8,16 +8,13 @@
 
 #include <linux/dma-map-ops.h>
 #include <linux/iommu.h>
+#include <linux/iommu-dma.h>
 #include <linux/memremap.h>
+#include <linux/mm.h>
 #include <linux/scatterlist.h>
 #include <trace/events/iommu_bounce.h>
 
 #include "io-bounce-internal.h"
-
-static unsigned int slot_class(const struct io_buffer *buf)
-{
-	return io_buffer_granules_shift(buf->chunk);
-}
 
 /* Use a slot for several buffers, none of them linked yet. */
 static void begin_list(const struct io_buffer *buf, size_t start, size_t len)
@@ -27,6 +24,7 @@ static void begin_list(const struct io_buffer *buf, size_t start, size_t len)
 
 	slot->orig = IO_BUFFER_LIST;
 	slot->start = start;
+	slot->sample = 0;
 	slot->len = len;
 	if (granules)
 		memset(granules, 0, sizeof(*granules) <<
@@ -76,6 +74,28 @@ static void unlink_list(const struct io_buffer *buf, size_t offset, size_t len)
 		io_buffer_slot(buf)->orig = IO_BUFFER_LIST;
 }
 
+/* Get a slot for several buffers, if that is the verdict. */
+static bool get_list_slot(struct io_bounce *bounce, struct device *dev, size_t len,
+			  enum dma_data_direction dir, enum io_bounce_counter hit,
+			  struct io_bounce_verdict verdict, struct io_buffer *buf)
+{
+	if (!verdict.bounce)
+		return false;
+	if (io_bounce_get(bounce, dev, len, dir, hit, buf))
+		return true;
+	if (verdict.sample)
+		io_bounce_sample_end(&bounce->limit, verdict.sample, 0, false);
+	return false;
+}
+
+/* The slot of a sample is filled, or is going to be. */
+static void note_sample(struct io_bounce *bounce, const struct io_buffer *buf,
+			u16 sample, u64 start)
+{
+	io_buffer_slot(buf)->sample = sample;
+	io_bounce_sample_add(&bounce->limit, sample, start);
+}
+
 /**
  * struct sg_layout - where the entries of a list are in its slot
  * @granule: bytes in a granule
@@ -121,7 +141,8 @@ static size_t place_entry(struct sg_layout *l, struct scatterlist *s)
  * physically contiguous, which a direct mapping would map one by one.
  */
 static size_t measure_list(struct io_bounce *bounce, struct device *dev,
-			   struct scatterlist *sg, int nents, size_t *total,
+			   struct scatterlist *sg, int nents,
+			   enum dma_data_direction dir, size_t *total,
 			   unsigned int *nr_segs)
 {
 	struct sg_layout l = begin_layout(bounce, dev);
@@ -136,12 +157,15 @@ static size_t measure_list(struct io_bounce *bounce, struct device *dev,
 			io_bounce_count(bounce, IO_BOUNCE_DIRECT_MEMORY, 1);
 			return 0;
 		}
+		*total += s->length;
+		/* Then it stays direct, whatever its layout. */
+		if (io_bounce_above(&bounce->limit, *total, dir))
+			return SIZE_MAX;
 		/* Stop before @l overflows. */
-		if (s->length > IO_BUFFER_MAX_SLOT || l.pos > IO_BUFFER_MAX_SLOT)
+		if (l.pos > IO_BUFFER_MAX_SLOT)
 			fits = false;
 		else
 			place_entry(&l, s);
-		*total += s->length;
 		*nr_segs += sg_phys(s) != end;
 		end = sg_phys(s) + s->length;
 	}
@@ -166,6 +190,19 @@ static struct scatterlist *add_segment(struct scatterlist *cur,
 	return cur ? sg_next(cur) : s;
 }
 
+/* A sample of the limit that is mapped directly: undo it, and then map it for good. */
+static void sample_sg(struct io_bounce *bounce, u16 sample, struct device *dev,
+		      struct scatterlist *sg, int nents,
+		      enum dma_data_direction dir, unsigned long attrs)
+{
+	u64 start = io_bounce_clock();
+	bool mapped = iommu_dma_map_sg(dev, sg, nents, dir, attrs) > 0;
+
+	if (mapped)
+		iommu_dma_unmap_sg(dev, sg, nents, dir, attrs);
+	io_bounce_sample_end(&bounce->limit, sample, start, mapped);
+}
+
 /**
  * __io_bounce_map_sg - map a scatterlist through one slot if that is allowed
  * @bounce: the bounce buffers of the domain
@@ -188,15 +225,24 @@ int __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 	struct scatterlist *s, *cur = NULL;
 	size_t total = 0, len = 0;
 	unsigned int nr_segs;
+	struct io_bounce_verdict verdict = {};
+	enum io_bounce_way way;
 	struct io_buffer buf;
 	int i, count = 0;
-	u64 clock;
+	u64 start = 0;
 
-	clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_MAP);
 	if (io_bounce_eligible(bounce, dev, attrs))
-		len = measure_list(bounce, dev, sg, nents, &total, &nr_segs);
-	if (!len || !io_bounce_below_limit(bounce, dev, total, nr_segs, dir) ||
-	    !io_bounce_get(bounce, dev, len, dir, IO_BOUNCE_HITS_SG, &buf)) {
+		len = measure_list(bounce, dev, sg, nents, dir, &total, &nr_segs);
+	if (len && !io_bounce_too_large(bounce, total, dir)) {
+		way = io_bounce_way(&bounce->limit, total, nr_segs, dir);
+		verdict = io_bounce_verdict(bounce, total, nr_segs, dir, way);
+	}
+	if (unlikely(verdict.sample)) {
+		start = io_bounce_clock();
+		if (!verdict.bounce)
+			sample_sg(bounce, verdict.sample, dev, sg, nents, dir, attrs);
+	}
+	if (!get_list_slot(bounce, dev, len, dir, IO_BOUNCE_HITS_SG, verdict, &buf)) {
 		io_bounce_check_escaped(bounce, total, dir, attrs);
 		return 0;
 	}
@@ -226,8 +272,8 @@ int __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 			count++;
 		}
 	}
-	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
-			   IO_BOUNCE_STEP_MAP, slot_class(&buf), dir);
+	if (unlikely(verdict.sample))
+		note_sample(bounce, &buf, verdict.sample, start);
 	io_bounce_check_own(&buf, 0, len);
 	trace_iommu_bounce_map(dev, sg_dma_address(sg), &buf);
 	return count;
@@ -295,23 +341,94 @@ bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
 			  enum dma_data_direction dir, unsigned long attrs)
 {
 	struct io_buffer buf;
-	unsigned int class;
-	u64 clock = 0;
+	u64 start = 0;
+	u16 sample;
 
 	if (!list_in_slot(bounce, sg))
 		return false;
 	if (!io_bounce_lookup(bounce, dev, sg_dma_address(sg), &buf))
 		return true;
 
-	class = slot_class(&buf);
-	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC)) {
-		clock = io_bounce_time_start(&bounce->limit,
-					     IO_BOUNCE_STEP_UNMAP);
+	sample = io_buffer_slot(&buf)->sample;
+	if (unlikely(sample))
+		start = io_bounce_clock();
+	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
 		sync_list(bounce, dev, sg, nents, dir, true);
-	}
 	io_bounce_put(bounce, dev, sg_dma_address(sg), &buf);
-	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
-			   IO_BOUNCE_STEP_UNMAP, class, dir);
+	if (unlikely(sample))
+		io_bounce_sample_end(&bounce->limit, sample, start,
+				     !(attrs & DMA_ATTR_SKIP_CPU_SYNC));
+	return true;
+}
+
+/*
+ * A DMA IOVA state that is mapped directly. Its buffers are not known yet, so take a
+ * page of zeroes, which the device may read, for each of them.
+ */
+static bool map_zeroes(struct device *dev, size_t size, unsigned int nr_segs,
+		       size_t granule)
+{
+	struct dma_iova_state state = {};
+	size_t len = 0;
+	int error = 0;
+
+	/* Do not expose what is beside the page. */
+	if (granule > PAGE_SIZE)
+		return false;
+	size = ALIGN(size, granule);
+	if (!dma_iova_try_alloc(dev, &state, 0, size, nr_segs, DMA_NONE, 0))
+		return false;
+	for (; nr_segs && len < size && !error; nr_segs--) {
+		error = dma_iova_link(dev, &state, page_to_phys(ZERO_PAGE(0)), len,
+				      granule, DMA_TO_DEVICE, 0);
+		if (!error)
+			len += granule;
+	}
+	if (!error)
+		error = dma_iova_sync(dev, &state, 0, len);
+	dma_iova_destroy(dev, &state, len, DMA_TO_DEVICE, 0);
+	return !error;
+}
+
+static void sample_iova(struct io_bounce *bounce, u16 sample, struct device *dev,
+			size_t size, unsigned int nr_segs)
+{
+	u64 start = io_bounce_clock();
+	bool mapped = map_zeroes(dev, size, nr_segs, io_bounce_granule(bounce));
+
+	io_bounce_sample_end(&bounce->limit, sample, start, mapped);
+}
+
+/* Out of line, so that its caller saves no registers for states that stay direct */
+static noinline bool
+alloc_state(struct io_bounce *bounce, struct device *dev, struct dma_iova_state *state,
+	    phys_addr_t phys, size_t size, unsigned int nr_segs,
+	    enum dma_data_direction dir, enum io_bounce_way way)
+{
+	struct io_bounce_verdict verdict = io_bounce_verdict(bounce, size, nr_segs, dir,
+							     way);
+	size_t offset = phys & (io_bounce_granule(bounce) - 1);
+	struct io_buffer buf;
+	u64 start = 0;
+
+	if (unlikely(verdict.sample)) {
+		start = io_bounce_clock();
+		if (!verdict.bounce)
+			sample_iova(bounce, verdict.sample, dev, size, nr_segs);
+	}
+	if (!get_list_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_IOVA,
+			   verdict, &buf)) {
+		io_bounce_check_escaped(bounce, size, dir, 0);
+		return false;
+	}
+
+	begin_list(&buf, offset, size);
+	io_bounce_check_begin(bounce, dev, &buf);
+	state->addr = io_buffer_iova(&buf) + offset;
+	state->__size = size | DMA_IOVA_USE_BOUNCE;
+	if (unlikely(verdict.sample))
+		note_sample(bounce, &buf, verdict.sample, start);
+	trace_iommu_bounce_map(dev, state->addr, &buf);
 	return true;
 }
 
@@ -334,30 +451,18 @@ bool __io_bounce_iova_alloc(struct io_bounce *bounce, struct device *dev,
 			    size_t size, unsigned int nr_segs,
 			    enum dma_data_direction dir, unsigned long attrs)
 {
-	size_t start = phys & (io_bounce_granule(bounce) - 1);
-	struct io_buffer buf;
-	u64 clock;
+	enum io_bounce_way way;
 
 	/* A slot has the permissions of one direction. */
 	if (dir == DMA_NONE)
 		return false;
-
-	clock = io_bounce_time_start(&bounce->limit, IO_BOUNCE_STEP_MAP);
-	if (!io_bounce_optional(bounce, dev, size, nr_segs, dir, attrs) ||
-	    !io_bounce_get(bounce, dev, start + size, dir, IO_BOUNCE_HITS_IOVA,
-			   &buf)) {
+	if (io_bounce_too_large(bounce, size, dir) ||
+	    !io_bounce_eligible(bounce, dev, attrs)) {
 		io_bounce_check_escaped(bounce, size, dir, attrs);
 		return false;
 	}
-
-	begin_list(&buf, start, size);
-	io_bounce_check_begin(bounce, dev, &buf);
-	state->addr = io_buffer_iova(&buf) + start;
-	state->__size = size | DMA_IOVA_USE_BOUNCE;
-	if (unlikely(clock))
-		io_bounce_time_state(&bounce->limit, state->addr, clock);
-	trace_iommu_bounce_map(dev, state->addr, &buf);
-	return true;
+	way = io_bounce_way(&bounce->limit, size, nr_segs, dir);
+	return alloc_state(bounce, dev, state, phys, size, nr_segs, dir, way);
 }
 
 /* The slot of a state, and where in it @offset is. */
@@ -407,6 +512,8 @@ int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 	size_t mask = io_bounce_granule(bounce) - 1;
 	struct io_buffer buf;
 	size_t in_slot;
+	u64 start = 0;
+	u16 sample;
 
 	if (!size)
 		return 0;
@@ -418,14 +525,15 @@ int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 	if (WARN_ON_ONCE(!dir_permitted(&buf, dir)))
 		return -EINVAL;
 
+	sample = io_buffer_slot(&buf)->sample;
+	if (unlikely(sample))
+		start = io_bounce_clock();
 	link_list(&buf, in_slot, phys, size);
 	io_bounce_check_link(&buf, in_slot, phys, size);
 	io_bounce_copy_in(bounce, dev, &buf, in_slot, size, dir);
 	io_bounce_check_own(&buf, in_slot, size);
-	if (unlikely(io_bounce_state_timed(&bounce->limit, state->addr)) &&
-	    offset + size == dma_iova_size(state))
-		io_bounce_time_state_end(&bounce->limit, &bounce->mgr,
-					 slot_class(&buf), dir);
+	if (unlikely(sample))
+		io_bounce_sample_add(&bounce->limit, sample, start);
 	return 0;
 }
 
@@ -448,22 +556,27 @@ void io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 {
 	struct io_buffer buf;
 	size_t in_slot;
-	u64 clock = 0;
+	u64 start = 0;
+	u16 sample;
 
 	if (!size || WARN_ON_ONCE(!lookup_state(bounce, dev, state, offset, size,
 						&buf, &in_slot)))
 		return;
 
-	if (size == dma_iova_size(state) && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
-		clock = io_bounce_time_start(&bounce->limit,
-					     IO_BOUNCE_STEP_UNMAP);
+	sample = io_buffer_slot(&buf)->sample;
+	if (unlikely(sample))
+		start = io_bounce_clock();
 	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC) &&
 	    io_bounce_check_for_cpu(&buf, in_slot, size))
 		io_bounce_copy_out(bounce, dev, &buf, in_slot, size, dir);
 	io_bounce_check_unlink(&buf, in_slot, size);
 	unlink_list(&buf, in_slot, size);
-	io_bounce_time_end(&bounce->limit, &bounce->mgr, clock,
-			   IO_BOUNCE_STEP_UNMAP, slot_class(&buf), dir);
+	if (unlikely(sample)) {
+		io_buffer_slot(&buf)->sample = 0;
+		io_bounce_sample_end(&bounce->limit, sample, start,
+				     size == dma_iova_size(state) &&
+				     !(attrs & DMA_ATTR_SKIP_CPU_SYNC));
+	}
 }
 
 /**
@@ -478,10 +591,13 @@ void io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
 			 dma_addr_t addr)
 {
 	struct io_buffer buf;
+	u16 sample;
 
-	/* Never linked to its end */
-	if (unlikely(io_bounce_state_timed(&bounce->limit, addr)))
-		io_bounce_forget_state(&bounce->limit);
-	if (!WARN_ON_ONCE(!io_bounce_lookup(bounce, dev, addr, &buf)))
-		io_bounce_put(bounce, dev, addr, &buf);
+	if (WARN_ON_ONCE(!io_bounce_lookup(bounce, dev, addr, &buf)))
+		return;
+	/* Never unlinked */
+	sample = io_buffer_slot(&buf)->sample;
+	if (unlikely(sample))
+		io_bounce_sample_end(&bounce->limit, sample, 0, false);
+	io_bounce_put(bounce, dev, addr, &buf);
 }

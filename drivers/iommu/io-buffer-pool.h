@@ -113,7 +113,8 @@ struct io_buffer_guard {
 /**
  * struct io_buffer_slot - the mapping that a slot is used for
  * @orig: physical address of the buffer, or %IO_BUFFER_LIST
- * @start: offset of the mapping in the slot, in bytes
+ * @start: offset of the mapping in the slot, in bytes, within the first granule
+ * @sample: for io-bounce-limit.c: ID of the sample that the mapping is; 0: none
  * @len: length of the mapping in bytes; 0 while the slot is free
  * @life: for io-bounce-check.c
  *
@@ -121,7 +122,8 @@ struct io_buffer_guard {
  */
 struct io_buffer_slot {
 	phys_addr_t orig;
-	u32 start;
+	u16 start;
+	u16 sample;
 	u32 len;
 #ifdef CONFIG_IOMMU_BOUNCE_CHECK
 	struct io_buffer_life life;

@@ -337,8 +337,10 @@ static void bounce_short_unmap_copies_all(struct kunit *test)
 
 static bool allowed(struct bounce_test *t, size_t size, unsigned long attrs)
 {
-	return io_bounce_optional(t->bounce, t->dev, size, 1, DMA_TO_DEVICE,
-				  attrs);
+	return !io_bounce_too_large(t->bounce, size, DMA_TO_DEVICE) &&
+	       io_bounce_eligible(t->bounce, t->dev, attrs) &&
+	       io_bounce_way(&t->bounce->limit, size, 1, DMA_TO_DEVICE) !=
+	       IO_BOUNCE_DIRECT;
 }
 
 static void bounce_policy(struct kunit *test)
@@ -374,8 +376,11 @@ static void bounce_asks_for_the_promise(struct kunit *test)
 
 	io_bounce_set_mode(t->bounce, BOUNCE_AUTO, 0);
 	KUNIT_EXPECT_FALSE(test, allowed(t, 100, 0));
+	flush_work(&t->bounce->work);
+	KUNIT_EXPECT_FALSE(test, allowed(t, 100, 0));
 	/* What it would cost is not measured either. */
-	KUNIT_EXPECT_EQ(test, t->bounce->limit.probes, 0);
+	KUNIT_EXPECT_TRUE(test, !t->bounce->limit.measure ||
+			  !t->bounce->limit.measure->window.open);
 
 	io_bounce_set_mode(t->bounce, BOUNCE_FORCE, 0);
 	KUNIT_EXPECT_TRUE(test, allowed(t, 100, 0));
@@ -757,6 +762,126 @@ static void bounce_iova_errors(struct kunit *test)
 							0));
 }
 
+/* The next mapping of 4 KiB is a sample, and bounced, for a limit that starts at 0. */
+static void start_measuring(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	dma_addr_t addr;
+
+	/* Make the pools. */
+	addr = map(t, t->pages, SZ_4K, DMA_FROM_DEVICE);
+	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_4K, DMA_FROM_DEVICE, 0);
+	addr = map(t, t->pages, SZ_8K, DMA_FROM_DEVICE);
+	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_8K, DMA_FROM_DEVICE, 0);
+	settle(t);
+	io_bounce_limit_auto(&t->bounce->limit, 0, LIMIT);
+	io_bounce_limit_alloc(&t->bounce->limit);
+	KUNIT_ASSERT_NOT_NULL(test, t->bounce->limit.measure);
+}
+
+static unsigned int samples(struct bounce_test *t)
+{
+	return t->bounce->limit.measure->window.samples;
+}
+
+static u16 sample_in_flight(struct bounce_test *t)
+{
+	return t->bounce->limit.measure->window.sample;
+}
+
+/* A mapping is timed from map to unmap, and only with what is copied there. */
+static void bounce_is_timed(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	dma_addr_t addr;
+
+	start_measuring(test);
+	addr = map(t, t->pages, SZ_4K, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_NE(test, sample_in_flight(t), 0);
+	/* The next one is none, so it is not bounced. */
+	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, virt_to_phys(t->pages),
+					      SZ_4K, DMA_FROM_DEVICE, 0),
+			DMA_MAPPING_ERROR);
+	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_4K, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
+	KUNIT_EXPECT_EQ(test, samples(t), 1);
+
+	addr = map(t, t->pages, SZ_4K, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_4K, DMA_FROM_DEVICE,
+			  DMA_ATTR_SKIP_CPU_SYNC);
+	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
+	KUNIT_EXPECT_EQ(test, samples(t), 1);
+}
+
+static void bounce_list_is_timed(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	struct scatterlist sg[2];
+
+	start_measuring(test);
+	sg_init_table(sg, 2);
+	sg_set_page(&sg[0], virt_to_page(t->pages + 2 * SZ_4K), SZ_4K, 0);
+	sg_set_page(&sg[1], virt_to_page(t->pages), SZ_4K, 0);
+	KUNIT_ASSERT_GT(test, map_sg(t, sg, 2, DMA_FROM_DEVICE), 0);
+	KUNIT_EXPECT_NE(test, sample_in_flight(t), 0);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
+	KUNIT_EXPECT_EQ(test, samples(t), 1);
+}
+
+static void bounce_iova_is_timed(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	phys_addr_t phys = virt_to_phys(t->pages);
+	struct dma_iova_state state;
+
+	start_measuring(test);
+	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
+	KUNIT_EXPECT_NE(test, sample_in_flight(t), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state, phys, 0,
+						  SZ_8K, DMA_FROM_DEVICE, 0), 0);
+	KUNIT_EXPECT_NE(test, sample_in_flight(t), 0);
+	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_8K, DMA_FROM_DEVICE, 0);
+	io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
+	KUNIT_EXPECT_EQ(test, samples(t), 1);
+
+	/* Never unlinked, or not as a whole */
+	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
+	KUNIT_EXPECT_NE(test, sample_in_flight(t), 0);
+	io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
+	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state, phys, 0,
+						  SZ_8K, DMA_FROM_DEVICE, 0), 0);
+	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_4K, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
+	io_bounce_iova_unlink(t->bounce, t->dev, &state, SZ_4K, SZ_4K, DMA_FROM_DEVICE,
+			      0);
+	io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	KUNIT_EXPECT_EQ(test, samples(t), 1);
+}
+
+/* No slot: that is no sample, but brings one for the next. */
+static void bounce_miss_is_not_timed(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+
+	io_bounce_limit_auto(&t->bounce->limit, 0, LIMIT);
+	io_bounce_limit_alloc(&t->bounce->limit);
+	KUNIT_ASSERT_NOT_NULL(test, t->bounce->limit.measure);
+	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, virt_to_phys(t->pages),
+					      SZ_4K, DMA_FROM_DEVICE, 0),
+			DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_TRUE(test, t->bounce->limit.measure->window.open);
+	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
+	KUNIT_EXPECT_EQ(test, samples(t), 0);
+	settle(t);
+	KUNIT_EXPECT_GT(test, t->bounce->mgr.memory, 0);
+}
+
 static dma_addr_t map_mandatory(struct bounce_test *t, phys_addr_t phys,
 				size_t size, unsigned long attrs, bool grow)
 {
@@ -961,6 +1086,10 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_list),
 	KUNIT_CASE(bounce_iova),
 	KUNIT_CASE(bounce_iova_errors),
+	KUNIT_CASE(bounce_is_timed),
+	KUNIT_CASE(bounce_list_is_timed),
+	KUNIT_CASE(bounce_iova_is_timed),
+	KUNIT_CASE(bounce_miss_is_not_timed),
 	KUNIT_CASE(bounce_counters_add_up),
 	KUNIT_CASE(bounce_list_is_too_spread_out),
 	KUNIT_CASE(bounce_list_is_too_long),

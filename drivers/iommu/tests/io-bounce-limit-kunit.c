@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * KUnit tests of the limit that sets itself. The IOMMU takes as long as the
- * tests say, and so does bouncing: it is said to have begun in the past. All
- * figures are far apart, because the machine that runs this may be slow.
+ * KUnit tests of the automatic limit. Mappings take as long as the tests say: they are
+ * said to have begun in the past. All figures are far apart, because the machine that
+ * runs this may be slow.
  */
 
-#include <kunit/static_stub.h>
 #include <kunit/test.h>
+#include <linux/jiffies.h>
+#include <linux/math64.h>
+#include <linux/prandom.h>
 #include <linux/sizes.h>
-#include <linux/timekeeping.h>
+#include <linux/time64.h>
 
 #include "../io-bounce-limit.h"
 #include "../io-buffer-manager.h"
@@ -17,34 +19,24 @@
 #define LIMIT_START	SZ_16K
 #define LIMIT_MAX	SZ_256K
 
-/* What the IOMMU takes; and ns: whatever the machine, cheaper or dearer than that. */
-#define MAP_NS		100000
-#define CHEAP		1
-#define DEAR		(100 * NSEC_PER_MSEC)
-
-/* Classes of slots of this size; a granule is 4 KiB. */
-#define CLASS_4K	0
-#define CLASS_16K	2
-#define CLASS_64K	4
-
-/* The next one is not one of the first. */
-#define ENOUGH_SAMPLES	1000
+/* What a mapping takes, in ns */
+#define BASE		(10 * NSEC_PER_MSEC)
+#define TWICE		(2 * BASE + BASE / 4)
+#define SOMEWHAT_LESS	(BASE - BASE / 8)
+#define HARDLY_LESS	(BASE - BASE / 32)
 
 struct limit_test {
 	struct mock_domain *fake;
 	struct io_buffer_manager mgr;
 	struct io_bounce_limit limit;
-	u64 map_ns;
-	unsigned int probes;
+	struct work_struct work;
+	bool asked;
 };
 
-/* In place of io_bounce_probe(): there is no device. */
-static u64 probe_stub(struct device *dev, size_t granule, bool list)
+/* In place of what calls io_bounce_limit_alloc() */
+static void alloc_asked(struct work_struct *work)
 {
-	struct limit_test *t = kunit_get_current_test()->priv;
-
-	t->probes++;
-	return t->map_ns;
+	container_of(work, struct limit_test, work)->asked = true;
 }
 
 static int limit_test_init(struct kunit *test)
@@ -54,10 +46,12 @@ static int limit_test_init(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, t);
 	test->priv = t;
 	t->fake = mock_domain_create(test);
-	t->map_ns = MAP_NS;
-	kunit_activate_static_stub(test, io_bounce_probe, probe_stub);
 	mock_manager_start(&t->mgr, t->fake, SZ_16M);
+	INIT_WORK(&t->work, alloc_asked);
+	io_bounce_limit_init(&t->limit, &t->mgr, &t->work);
 	io_bounce_limit_auto(&t->limit, LIMIT_START, LIMIT_MAX);
+	io_bounce_limit_alloc(&t->limit);
+	KUNIT_ASSERT_NOT_NULL(test, t->limit.measure);
 	return 0;
 }
 
@@ -65,437 +59,462 @@ static void limit_test_exit(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 
-	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
+	flush_work(&t->work);
+	io_bounce_limit_destroy(&t->limit);
 	mock_manager_stop(&t->mgr);
 	mock_domain_destroy(t->fake);
 }
 
-/* An ordinary mapping of @size bytes, and it is time to measure. */
-static bool probe_size(struct limit_test *t, size_t size,
-		       enum dma_data_direction dir)
+static struct io_bounce_verdict decide(struct limit_test *t, size_t size,
+				       unsigned int nr_segs,
+				       enum dma_data_direction dir)
 {
-	t->limit.next_probe = jiffies;
-	return io_bounce_limit_probe(&t->limit, NULL, &t->mgr, size, 1, dir);
+	enum io_bounce_way way = IO_BOUNCE_DIRECT;
+
+	if (!io_bounce_above(&t->limit, size, dir))
+		way = io_bounce_way(&t->limit, size, nr_segs, dir);
+	if (way == IO_BOUNCE_MEASURE)
+		return io_bounce_measure(&t->limit, size, nr_segs, dir);
+	return (struct io_bounce_verdict) { .bounce = way == IO_BOUNCE_SLOT };
 }
 
-static bool probe(struct limit_test *t)
+static bool bounced(struct limit_test *t, size_t size, unsigned int nr_segs,
+		    enum dma_data_direction dir)
 {
-	return probe_size(t, LIMIT_MAX + 1, DMA_TO_DEVICE);
+	return decide(t, size, nr_segs, dir).bounce;
 }
 
-static void probe_often(struct limit_test *t)
+static bool to_device(struct limit_test *t, size_t size)
 {
-	int i;
-
-	for (i = 0; i < 64; i++)
-		probe(t);
+	return bounced(t, size, 1, DMA_TO_DEVICE);
 }
 
-/* A step of a bounced mapping that is said to have taken @ns. */
-static void bounce(struct limit_test *t, u64 ns, enum io_bounce_step step,
-		   unsigned int class, enum dma_data_direction dir)
+static struct io_bounce_window *window(struct limit_test *t)
 {
-	__io_bounce_time_end(&t->limit, &t->mgr, ktime_get_mono_fast_ns() - ns,
-			     step, class, dir);
+	return &t->limit.measure->window;
 }
 
-static void bounce_out(struct limit_test *t, u64 ns, unsigned int class)
+/* A mapping that takes one of these times; @ns: directly, and bounced */
+static struct io_bounce_verdict map_ns(struct limit_test *t, size_t size,
+				       unsigned int nr_segs,
+				       enum dma_data_direction dir, const u64 *ns)
 {
-	bounce(t, ns, IO_BOUNCE_STEP_MAP, class, DMA_TO_DEVICE);
-	bounce(t, ns, IO_BOUNCE_STEP_UNMAP, class, DMA_TO_DEVICE);
+	struct io_bounce_verdict verdict = decide(t, size, nr_segs, dir);
+
+	if (verdict.sample)
+		io_bounce_sample_end(&t->limit, verdict.sample,
+				     io_bounce_clock() - ns[verdict.bounce], true);
+	return verdict;
 }
 
-static size_t to_device(const struct limit_test *t)
+/* As if enough time had passed for the next round. */
+static void wait_for_round(struct limit_test *t)
 {
-	return t->limit.bytes[DMA_TO_DEVICE];
+	unsigned int kind;
+
+	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++)
+		t->limit.measure->kinds[kind].next = jiffies;
+	t->limit.timer.function(&t->limit.timer);
 }
 
-static size_t from_device(const struct limit_test *t)
+/* A round for one kind; fails the test if it does not come to its end. */
+static void round_of(struct kunit *test, size_t size, unsigned int nr_segs,
+		     enum dma_data_direction dir, u64 direct, u64 bounced)
 {
-	return t->limit.bytes[DMA_FROM_DEVICE];
+	struct limit_test *t = test->priv;
+	const u64 ns[] = { direct, bounced };
+	u32 before = t->limit.rounds;
+	int mappings = 0;
+
+	wait_for_round(t);
+	while (t->limit.rounds == before && mappings++ < 100)
+		map_ns(t, size, nr_segs, dir, ns);
+	KUNIT_ASSERT_EQ(test, t->limit.rounds, before + 1);
+	/* Ten each way */
+	KUNIT_EXPECT_EQ(test, mappings, 20);
 }
 
-static void calibrate(struct limit_test *t)
+static void round_to(struct kunit *test, size_t size, u64 direct, u64 bounced)
 {
-	io_bounce_limit_calibrate(&t->limit, t->mgr.granule_shift);
-}
-
-static void set_average(struct ewma_io_bounce *average, u64 ns)
-{
-	ewma_io_bounce_init(average);
-	ewma_io_bounce_add(average, ns);
-}
-
-/*
- * Decide on just these figures; @copy: ns to copy 64K, in or out. The probe that
- * goes before it fails.
- */
-static void decide_on(struct limit_test *t, u64 map, u64 map_list, u64 copy)
-{
-	unsigned int class;
-
-	t->limit.granule_shift = t->mgr.granule_shift;
-	t->limit.calibrated = true;
-	t->limit.samples = ENOUGH_SAMPLES;
-	set_average(&t->limit.map, map);
-	set_average(&t->limit.map_list, map_list);
-	for (class = 0; class < IO_BUFFER_NR_CLASSES; class++) {
-		u64 ns = max_t(u64, (copy << class) >> CLASS_64K, 1);
-
-		set_average(&t->limit.in[class], ns);
-		set_average(&t->limit.out[class], ns);
-	}
-	/* No trial of something else in between */
-	t->limit.bounced_at = jiffies + IO_BOUNCE_AHEAD_MAX;
-	t->limit.ordinary_at = jiffies + IO_BOUNCE_AHEAD_MAX;
-	t->map_ns = 0;
-	probe(t);
+	round_of(test, size, 1, DMA_TO_DEVICE, direct, bounced);
 }
 
 static void limit_starts_as_told(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 
-	KUNIT_EXPECT_EQ(test, to_device(t), LIMIT_START);
-	KUNIT_EXPECT_EQ(test, from_device(t), LIMIT_START);
-	/* The first ordinary mapping asks for more, and does nothing itself. */
-	KUNIT_EXPECT_TRUE(test, probe(t));
-	KUNIT_EXPECT_EQ(test, t->probes, 0);
+	/* Until there is memory to measure, nothing else happens. */
+	kfree(t->limit.measure);
+	t->limit.measure = NULL;
+	KUNIT_EXPECT_TRUE(test, to_device(t, 1));
+	flush_work(&t->work);
+	KUNIT_EXPECT_TRUE(test, t->asked);
+	KUNIT_EXPECT_TRUE(test, to_device(t, LIMIT_START));
+	KUNIT_EXPECT_FALSE(test, to_device(t, LIMIT_START + 1));
+	KUNIT_EXPECT_TRUE(test, bounced(t, LIMIT_START, 4, DMA_FROM_DEVICE));
+	KUNIT_EXPECT_TRUE(test, bounced(t, LIMIT_START, 1, DMA_BIDIRECTIONAL));
+	KUNIT_EXPECT_EQ(test, io_bounce_limit_bytes(&t->limit, DMA_TO_DEVICE),
+			LIMIT_START);
+	KUNIT_EXPECT_EQ(test, decide(t, SZ_4K, 1, DMA_TO_DEVICE).sample, 0);
 
 	io_bounce_limit_auto(&t->limit, 0, LIMIT_MAX);
-	KUNIT_EXPECT_EQ(test, to_device(t), 0);
-	KUNIT_EXPECT_FALSE(test, io_bounce_within(&t->limit, 1, 1,
-						  DMA_TO_DEVICE));
+	KUNIT_EXPECT_FALSE(test, to_device(t, 1));
+	/* Whatever the start, the maximum holds, to the byte. */
+	io_bounce_limit_auto(&t->limit, SZ_64K, 10000);
+	KUNIT_EXPECT_TRUE(test, to_device(t, 10000));
+	KUNIT_EXPECT_FALSE(test, to_device(t, 10001));
+	KUNIT_EXPECT_EQ(test, io_bounce_limit_bytes(&t->limit, DMA_TO_DEVICE), 10000);
 }
 
-static void limit_follows_the_iommu(struct kunit *test)
+static void limit_keeps_the_faster_way(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	int i;
+
+	for (i = 0; i < 5; i++) {
+		round_to(test, SZ_4K, BASE, BASE / 4);
+		round_to(test, SZ_64K, BASE, TWICE);
+		KUNIT_EXPECT_TRUE(test, to_device(t, SZ_4K));
+		KUNIT_EXPECT_FALSE(test, to_device(t, SZ_64K));
+	}
+}
+
+/* Twice as fast: at once. */
+static void limit_follows_the_faster_way(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 
+	round_to(test, SZ_64K, TWICE, BASE);
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_64K));
+	round_to(test, SZ_64K, BASE, TWICE);
+	KUNIT_EXPECT_FALSE(test, to_device(t, SZ_64K));
+	round_to(test, SZ_4K, BASE, TWICE);
+	KUNIT_EXPECT_FALSE(test, to_device(t, SZ_4K));
+}
+
+/* Otherwise twice in a row. */
+static void limit_follows_two_rounds(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+
+	round_to(test, SZ_64K, BASE, SOMEWHAT_LESS);
+	KUNIT_EXPECT_FALSE(test, to_device(t, SZ_64K));
+	round_to(test, SZ_64K, BASE, SOMEWHAT_LESS);
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_64K));
+
+	round_to(test, SZ_64K, SOMEWHAT_LESS, BASE);
+	round_to(test, SZ_64K, BASE, BASE);
+	round_to(test, SZ_64K, SOMEWHAT_LESS, BASE);
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_64K));
+	round_to(test, SZ_64K, SOMEWHAT_LESS, BASE);
+	KUNIT_EXPECT_FALSE(test, to_device(t, SZ_64K));
+}
+
+static void limit_ignores_small_differences(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	int i;
+
+	for (i = 0; i < 10; i++) {
+		round_to(test, SZ_64K, BASE, HARDLY_LESS);
+		round_to(test, SZ_4K, HARDLY_LESS, BASE);
+	}
+	KUNIT_EXPECT_FALSE(test, to_device(t, SZ_64K));
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_4K));
+}
+
+/* Interrupts, steal time: 1 % of the samples take twenty times as long. */
+static void limit_is_not_misled_by_outliers(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	const int rounds = 500;
+	int round, right = 0;
+	struct rnd_state rnd;
+
+	prandom_seed_state(&rnd, 1);
+	for (round = 0; round < rounds; round++) {
+		u32 before = t->limit.rounds;
+
+		wait_for_round(t);
+		while (t->limit.rounds == before) {
+			u64 times = prandom_u32_state(&rnd) % 100 ? 1 : 20;
+			const u64 ns[] = {
+				BASE * times, (BASE - BASE / 100 * 15) * times,
+			};
+
+			map_ns(t, SZ_64K, 1, DMA_TO_DEVICE, ns);
+		}
+		right += to_device(t, SZ_64K);
+	}
+	kunit_info(test, "a way that is 15 %% cheaper is used after %d of %d rounds\n",
+		   right, rounds);
+	KUNIT_EXPECT_GE(test, right, rounds * 95 / 100);
+}
+
+/* Direction, size and segments: what is known of one says nothing of another. */
+static void limit_knows_kinds_apart(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+
+	round_of(test, SZ_64K, 16, DMA_TO_DEVICE, TWICE, BASE);
+	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_64K, 5, DMA_TO_DEVICE));
+	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_32K + 1, 16, DMA_TO_DEVICE));
+	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_64K, 4, DMA_TO_DEVICE));
+	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_64K, 17, DMA_TO_DEVICE));
+	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_32K, 16, DMA_TO_DEVICE));
+	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_64K, 16, DMA_FROM_DEVICE));
+
+	round_of(test, SZ_64K, 2, DMA_BIDIRECTIONAL, TWICE, BASE);
+	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_64K, 4, DMA_FROM_DEVICE));
+	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_64K, 4, DMA_TO_DEVICE));
+	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_64K, 1, DMA_FROM_DEVICE));
+}
+
+/* One segment: the fast path takes all sizes below the first one that is direct. */
+static void limit_of_the_fast_path(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	const size_t *bytes = t->limit.bytes;
+
+	/* Armed: nothing */
+	KUNIT_EXPECT_EQ(test, bytes[DMA_TO_DEVICE], 0);
+	round_to(test, SZ_128K, TWICE, BASE);
+	KUNIT_EXPECT_EQ(test, bytes[DMA_TO_DEVICE], SZ_16K);
+	round_to(test, SZ_32K, TWICE, BASE);
+	KUNIT_EXPECT_EQ(test, bytes[DMA_TO_DEVICE], SZ_32K);
+	round_to(test, SZ_64K, TWICE, BASE);
+	KUNIT_EXPECT_EQ(test, bytes[DMA_TO_DEVICE], SZ_128K);
+	KUNIT_EXPECT_EQ(test, bytes[DMA_FROM_DEVICE], SZ_16K);
+	KUNIT_EXPECT_EQ(test, bytes[DMA_BIDIRECTIONAL], SZ_16K);
+	round_of(test, SZ_8K, 2, DMA_TO_DEVICE, BASE, TWICE);
+	KUNIT_EXPECT_EQ(test, bytes[DMA_TO_DEVICE], SZ_128K);
+	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_8K, 2, DMA_TO_DEVICE));
+	round_to(test, SZ_8K, BASE, TWICE);
+	KUNIT_EXPECT_EQ(test, bytes[DMA_TO_DEVICE], SZ_4K);
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_16K));
+	KUNIT_EXPECT_FALSE(test, to_device(t, 0));
+}
+
+/* Above everything that is bounced, nothing else is looked at. */
+static void limit_of_the_direct_path(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	const size_t *top = t->limit.top;
+
+	/* Armed: all that may be measured */
+	KUNIT_EXPECT_EQ(test, top[DMA_TO_DEVICE], LIMIT_MAX);
+	round_to(test, SZ_4K, BASE, BASE);
+	KUNIT_EXPECT_EQ(test, top[DMA_TO_DEVICE], LIMIT_START);
+	KUNIT_EXPECT_EQ(test, top[DMA_FROM_DEVICE], LIMIT_START);
+	round_of(test, SZ_128K, 17, DMA_TO_DEVICE, TWICE, BASE);
+	KUNIT_EXPECT_EQ(test, top[DMA_TO_DEVICE], SZ_128K);
+	KUNIT_EXPECT_EQ(test, top[DMA_FROM_DEVICE], LIMIT_START);
+	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_128K, 20, DMA_TO_DEVICE));
+	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_128K, 1, DMA_TO_DEVICE));
+	io_bounce_limit_fixed(&t->limit, 10000);
+	KUNIT_EXPECT_EQ(test, top[DMA_BIDIRECTIONAL], 10000);
 	io_bounce_limit_auto(&t->limit, 0, LIMIT_MAX);
-	calibrate(t);
-	KUNIT_ASSERT_TRUE(test, t->limit.calibrated);
-	probe_often(t);
-	KUNIT_EXPECT_GT(test, to_device(t), 0);
-	KUNIT_EXPECT_GE(test, to_device(t), from_device(t));
-	KUNIT_EXPECT_LE(test, to_device(t), LIMIT_MAX);
-
-	/* Where copying costs more than the IOMMU, the domain stays out of it. */
-	decide_on(t, 1000, 1000, 1000000);
-	KUNIT_EXPECT_EQ(test, to_device(t), 0);
-	KUNIT_EXPECT_EQ(test, from_device(t), 0);
-
-	/* Where it costs next to nothing, only @max is in the way. */
-	decide_on(t, 1000, 1000, 1);
-	KUNIT_EXPECT_EQ(test, to_device(t), LIMIT_MAX);
-	KUNIT_EXPECT_EQ(test, from_device(t), LIMIT_MAX);
+	round_to(test, SZ_4K, BASE, BASE);
+	KUNIT_EXPECT_EQ(test, top[DMA_BIDIRECTIONAL], 0);
 }
 
-/* A copy of 64K is said to take as long as about four mappings. */
-static void limit_counts_two_copies_for_reads(struct kunit *test)
+/* While bounced mappings go direct, all of the kind do; others are left alone. */
+static void limit_diverts_all_to_the_iommu(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
+	struct io_bounce_verdict first, second;
 
-	decide_on(t, 1000, 1000, 3200);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_16K);
-	KUNIT_EXPECT_EQ(test, from_device(t), SZ_8K);
-	KUNIT_EXPECT_EQ(test, t->limit.bytes[DMA_BIDIRECTIONAL], SZ_8K);
-
-	/* A granule to the device is just worth it, from the device it is not. */
-	decide_on(t, 1000, 1000, 13000);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_4K);
-	KUNIT_EXPECT_EQ(test, from_device(t), 0);
+	wait_for_round(t);
+	first = decide(t, SZ_4K, 1, DMA_TO_DEVICE);
+	KUNIT_EXPECT_NE(test, first.sample, 0);
+	KUNIT_EXPECT_FALSE(test, first.bounce);
+	/* One is timed at a time. */
+	second = decide(t, SZ_4K, 1, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, second.sample, 0);
+	KUNIT_EXPECT_FALSE(test, second.bounce);
+	KUNIT_EXPECT_EQ(test, window(t)->mapped, 2);
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_8K));
+	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_4K, 1, DMA_FROM_DEVICE));
 }
 
-static void limit_to_begin_takes_more_than_to_go_on(struct kunit *test)
+/* The other way round, only what is timed takes memory. */
+static void limit_bounces_one_at_a_time(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
+	struct io_bounce_verdict first;
 
-	decide_on(t, 1000, 1000, 100000);
-	KUNIT_EXPECT_EQ(test, to_device(t), 0);
-	/* 64K take just as long as a mapping, or nearly. */
-	decide_on(t, 1000, 1000, 1000);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_32K);
-	decide_on(t, 1000, 1000, 800);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
-	decide_on(t, 1000, 1000, 1100);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
-	decide_on(t, 1000, 1000, 1200);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_32K);
+	wait_for_round(t);
+	first = decide(t, SZ_64K, 1, DMA_TO_DEVICE);
+	KUNIT_EXPECT_NE(test, first.sample, 0);
+	KUNIT_EXPECT_TRUE(test, first.bounce);
+	KUNIT_EXPECT_FALSE(test, to_device(t, SZ_64K));
+	KUNIT_EXPECT_EQ(test, window(t)->mapped, 1);
 }
 
-/* What was measured of a class says more than what was measured of another. */
-static void limit_knows_classes_apart(struct kunit *test)
+/* What had no slot, or was not copied back, says nothing. */
+static void limit_counts_whole_mappings(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
+	struct io_bounce_verdict verdict;
 	int i;
 
-	decide_on(t, 1000000, 1000000, 100000);
-	KUNIT_ASSERT_EQ(test, to_device(t), LIMIT_MAX);
-
-	/* 256K do not fit in a cache, or so it seems. */
-	for (i = 0; i < 64; i++)
-		bounce(t, DEAR, IO_BOUNCE_STEP_MAP, CLASS_64K + 2,
-		       DMA_TO_DEVICE);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_128K);
-	KUNIT_EXPECT_LT(test, io_bounce_limit_cost(&t->limit, DMA_TO_DEVICE,
-						   CLASS_64K), 1000000);
-	/* A read pays for both ways. */
-	for (i = 0; i < 64; i++)
-		bounce(t, DEAR, IO_BOUNCE_STEP_UNMAP, CLASS_64K + 1,
-		       DMA_FROM_DEVICE);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_128K);
-	KUNIT_EXPECT_EQ(test, from_device(t), SZ_64K);
-}
-
-/* Of a class that was never bounced, its neighbours tell. */
-static void limit_guesses_from_neighbours(struct kunit *test)
-{
-	struct limit_test *t = test->priv;
-	struct io_bounce_limit *limit = &t->limit;
-
-	limit->granule_shift = t->mgr.granule_shift;
-	limit->copy = 16000;
-	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_TO_DEVICE,
-						   CLASS_16K), 4000);
-	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_FROM_DEVICE,
-						   CLASS_16K), 8000);
-	/* Above it, copying what is more; below it, at least copying. */
-	set_average(&limit->in[CLASS_16K], 5000);
-	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_TO_DEVICE,
-						   CLASS_64K), 17000);
-	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_TO_DEVICE,
-						   CLASS_4K), 1250);
-	set_average(&limit->put, 10);
-	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_TO_DEVICE,
-						   CLASS_16K), 5010);
-	set_average(&limit->out[CLASS_64K], 8000);
-	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_FROM_DEVICE,
-						   CLASS_64K), 25000);
-	KUNIT_EXPECT_EQ(test, io_bounce_limit_cost(limit, DMA_FROM_DEVICE,
-						   CLASS_16K), 9000);
-}
-
-/* The first of some in a row, after a while, is not what it is otherwise. */
-static void limit_times_a_few_in_a_row(struct kunit *test)
-{
-	struct limit_test *t = test->priv;
-	unsigned long *next = &t->limit.next_time[IO_BOUNCE_STEP_MAP];
-	int i, timed = 0;
-
-	decide_on(t, 1000, 1000, 1000);
-	*next = jiffies;
-	KUNIT_EXPECT_EQ(test, io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP), 0);
-	for (i = 0; i < 100 && !time_after(*next, jiffies); i++)
-		timed += !!io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP);
-	KUNIT_EXPECT_EQ(test, timed, 3);
-	KUNIT_EXPECT_EQ(test, io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP), 0);
-}
-
-static void limit_survives_one_outlier(struct kunit *test)
-{
-	struct limit_test *t = test->priv;
-	u64 before;
-
-	decide_on(t, 1000000, 1000000, 100000);
-	before = io_bounce_limit_cost(&t->limit, DMA_TO_DEVICE, CLASS_64K);
-	bounce(t, DEAR, IO_BOUNCE_STEP_MAP, CLASS_64K, DMA_TO_DEVICE);
-	KUNIT_EXPECT_LE(test, io_bounce_limit_cost(&t->limit, DMA_TO_DEVICE,
-						   CLASS_64K), 2 * before);
-
-	/* Giving a slot back takes no longer than taking and filling it. */
-	bounce(t, DEAR, IO_BOUNCE_STEP_UNMAP, CLASS_4K, DMA_TO_DEVICE);
-	KUNIT_EXPECT_LE(test, io_bounce_limit_cost(&t->limit, DMA_TO_DEVICE,
-						   CLASS_64K), 3 * before);
-}
-
-/* All is bounced: now and then, a few mappings are not. */
-static void limit_tries_ordinary_mappings(struct kunit *test)
-{
-	struct limit_test *t = test->priv;
-	unsigned int mappings = 0, maps;
-
-	/* From nothing, lest what it was be near enough. */
-	decide_on(t, 1000, 1000, 1000000);
-	decide_on(t, 100000000, 100000000, 1);
-	t->map_ns = MAP_NS;
-	KUNIT_ASSERT_EQ(test, to_device(t), LIMIT_MAX);
-
-	/* Nothing happens before it is time. */
-	bounce_out(t, CHEAP, CLASS_4K);
-	KUNIT_EXPECT_EQ(test, t->limit.trials, 0);
-
-	t->limit.ordinary_at = jiffies;
-	bounce_out(t, CHEAP, CLASS_4K);
-	KUNIT_EXPECT_EQ(test, t->limit.trials, 1);
-	KUNIT_EXPECT_EQ(test, to_device(t), 0);
-	KUNIT_EXPECT_EQ(test, from_device(t), 0);
-	/* Bounced mappings that come to their end do not end it. */
-	bounce_out(t, CHEAP, CLASS_4K);
-	KUNIT_EXPECT_EQ(test, to_device(t), 0);
-	maps = t->probes;
-	/* No need to wait for the clock in between. */
-	while (!to_device(t) && mappings < 1000) {
-		io_bounce_limit_probe(&t->limit, NULL, &t->mgr, SZ_4K, 1,
-				      DMA_TO_DEVICE);
-		mappings++;
+	wait_for_round(t);
+	for (i = 0; i < 100; i++) {
+		verdict = decide(t, SZ_64K, 1, DMA_TO_DEVICE);
+		KUNIT_ASSERT_NE(test, verdict.sample, 0);
+		io_bounce_sample_end(&t->limit, verdict.sample, 0, false);
 	}
-	KUNIT_EXPECT_LT(test, mappings, 100);
-	KUNIT_EXPECT_GT(test, to_device(t), 0);
-	KUNIT_EXPECT_GE(test, t->probes, maps + mappings);
+	KUNIT_EXPECT_EQ(test, window(t)->samples, 0);
+	/* Nor does it go on for ever. */
+	window(t)->progress -= 2 * HZ;
+	KUNIT_EXPECT_FALSE(test, to_device(t, SZ_64K));
+	KUNIT_EXPECT_FALSE(test, window(t)->open);
+	KUNIT_EXPECT_EQ(test, decide(t, SZ_64K, 1, DMA_TO_DEVICE).sample, 0);
 }
 
-/* Something is ordinary because of the limit: now and then it is bounced. */
-static void limit_tries_bouncing(struct kunit *test)
+/* IDs wrap around, and 0 is none. */
+static void limit_numbers_samples(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
-	unsigned long period;
-	u64 cost;
-	int i;
+	struct io_bounce_verdict verdict;
 
-	/* 64K are believed to take three times as long as the IOMMU. */
-	decide_on(t, 1000000, 1000000, 3000000);
-	KUNIT_ASSERT_EQ(test, to_device(t), SZ_16K);
-
-	/* A kind of mapping that was not seen before brings one soon. */
-	probe_size(t, SZ_64K, DMA_TO_DEVICE);
-	KUNIT_EXPECT_TRUE(test, time_before(t->limit.bounced_at, jiffies + HZ));
-	t->limit.bounced_at = jiffies;
-	period = t->limit.bounced_period;
-	probe_size(t, SZ_64K, DMA_TO_DEVICE);
-	KUNIT_EXPECT_EQ(test, t->limit.trials, 1);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
-	KUNIT_EXPECT_EQ(test, t->limit.bounced_period, 2 * period);
-	/* All of it is timed. */
-	for (i = 0; i < 100; i++)
-		KUNIT_ASSERT_NE(test, io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP), 0);
-
-	/* It is not for those that are bounced anyway to end it. */
-	t->limit.end = jiffies + IO_BOUNCE_AHEAD_MAX;
-	for (i = 0; i < 64; i++)
-		bounce_out(t, CHEAP, CLASS_64K - 1);
-	KUNIT_EXPECT_EQ(test, t->limit.trial, IO_BOUNCE_TRIAL_BOUNCED);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
-	KUNIT_EXPECT_EQ(test, t->limit.decided[DMA_TO_DEVICE], SZ_16K);
-
-	/* The first of those it is for do not count. */
-	cost = io_bounce_limit_cost(&t->limit, DMA_TO_DEVICE, CLASS_64K);
-	for (i = 0; i < 8; i++)
-		bounce_out(t, DEAR, CLASS_64K);
-	KUNIT_EXPECT_EQ(test, cost, io_bounce_limit_cost(&t->limit, DMA_TO_DEVICE,
-							 CLASS_64K));
-	/* 64K take next to nothing after all. */
-	for (i = 0; i < 56; i++)
-		bounce_out(t, CHEAP, CLASS_64K);
-	KUNIT_EXPECT_EQ(test, t->limit.trial, IO_BOUNCE_TRIAL_NONE);
-	KUNIT_EXPECT_GE(test, t->limit.decided[DMA_TO_DEVICE], SZ_64K);
+	wait_for_round(t);
+	window(t)->last = U16_MAX;
+	verdict = decide(t, SZ_64K, 1, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, verdict.sample, 1);
+	KUNIT_EXPECT_TRUE(test, verdict.bounce);
 }
 
-static void limit_gives_up_a_trial_nobody_comes_to(struct kunit *test)
+/* Map, link and unmap are added up. */
+static void limit_adds_steps(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	struct io_bounce_verdict verdict;
+
+	wait_for_round(t);
+	verdict = decide(t, SZ_64K, 1, DMA_TO_DEVICE);
+	io_bounce_sample_add(&t->limit, verdict.sample, io_bounce_clock() - BASE);
+	io_bounce_sample_add(&t->limit, verdict.sample, io_bounce_clock() - BASE);
+	KUNIT_EXPECT_GE(test, window(t)->ns, 2 * BASE - BASE / 8);
+	/* Not those of others. */
+	io_bounce_sample_add(&t->limit, verdict.sample + 1, io_bounce_clock() - 8 * BASE);
+	KUNIT_EXPECT_LT(test, window(t)->ns, 8 * BASE);
+	/* Whatever the clock says */
+	io_bounce_sample_add(&t->limit, verdict.sample, io_bounce_clock() + BASE);
+	KUNIT_EXPECT_LT(test, window(t)->ns, 8 * BASE);
+}
+
+/* A mapping that is not unmapped */
+static void limit_gives_up_what_stays(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	struct io_bounce_verdict verdict;
+	unsigned int kind;
+
+	wait_for_round(t);
+	verdict = decide(t, SZ_4K, 1, DMA_TO_DEVICE);
+	KUNIT_ASSERT_NE(test, verdict.sample, 0);
+	KUNIT_EXPECT_FALSE(test, to_device(t, SZ_4K));
+	/* Nothing else is due. */
+	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++)
+		t->limit.measure->kinds[kind].next = jiffies + HZ;
+	window(t)->progress = jiffies - HZ / 2;
+	to_device(t, SZ_8K);
+	KUNIT_EXPECT_TRUE(test, window(t)->open);
+	window(t)->progress = jiffies - 2 * HZ;
+	to_device(t, SZ_8K);
+	KUNIT_EXPECT_FALSE(test, window(t)->open);
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_4K));
+	/* Too late */
+	io_bounce_sample_end(&t->limit, verdict.sample, io_bounce_clock() - BASE, true);
+	KUNIT_EXPECT_EQ(test, window(t)->samples, 0);
+	/* It waits for long. */
+	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++)
+		t->limit.measure->kinds[kind].next -= 15 * HZ;
+	KUNIT_EXPECT_EQ(test, decide(t, SZ_4K, 1, DMA_TO_DEVICE).sample, 0);
+	KUNIT_EXPECT_NE(test, decide(t, SZ_8K, 1, DMA_TO_DEVICE).sample, 0);
+}
+
+/* A kind that does not come any more */
+static void limit_yields_to_another_kind(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 
-	decide_on(t, 1000000, 1000000, 3000000);
-	probe_size(t, SZ_64K, DMA_TO_DEVICE);
-	t->limit.bounced_at = jiffies;
-	probe_size(t, SZ_64K, DMA_TO_DEVICE);
-	KUNIT_ASSERT_EQ(test, to_device(t), SZ_64K);
-	KUNIT_EXPECT_EQ(test, from_device(t), t->limit.decided[DMA_FROM_DEVICE]);
-	t->limit.end = jiffies;
-	t->limit.bounced_at = jiffies + IO_BOUNCE_AHEAD_MAX;
-	probe_size(t, SZ_1M, DMA_TO_DEVICE);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_16K);
+	wait_for_round(t);
+	KUNIT_ASSERT_NE(test, decide(t, SZ_4K, 1, DMA_TO_DEVICE).sample, 0);
+	KUNIT_EXPECT_EQ(test, decide(t, SZ_8K, 1, DMA_TO_DEVICE).sample, 0);
+	window(t)->progress = jiffies - HZ / 2;
+	KUNIT_EXPECT_NE(test, decide(t, SZ_8K, 1, DMA_TO_DEVICE).sample, 0);
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_4K));
 }
 
-/* How often it must be time for a trial until 4K to the device get one */
-static int times_until_trial(struct limit_test *t)
+/* A slow device gets its samples in its own time. */
+static void limit_waits_for_slow_devices(struct kunit *test)
 {
+	struct limit_test *t = test->priv;
+	const u64 ns[] = { TWICE, BASE };
 	int i;
 
-	probe_size(t, SZ_4K, DMA_TO_DEVICE);
-	for (i = 0; i < 1000 && !to_device(t); i++) {
-		t->limit.bounced_at = jiffies;
-		probe_size(t, SZ_4K, DMA_TO_DEVICE);
+	wait_for_round(t);
+	for (i = 0; i < 20; i++) {
+		map_ns(t, SZ_64K, 1, DMA_TO_DEVICE, ns);
+		window(t)->progress -= HZ / 2;
 	}
-	return i;
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_64K));
 }
 
-/* No trial without hope, but hope comes back. */
-static void limit_does_not_try_the_hopeless(struct kunit *test)
+/* Nothing is due: after a while, the fast path has its limit back. */
+static void limit_stops_to_look(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	unsigned int kind;
+
+	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++)
+		t->limit.measure->kinds[kind].next = jiffies + HZ;
+	t->limit.timer.function(&t->limit.timer);
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_4K));
+	KUNIT_EXPECT_EQ(test, t->limit.bytes[DMA_TO_DEVICE], 0);
+	t->limit.armed_at = jiffies - HZ;
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_4K));
+	KUNIT_EXPECT_EQ(test, t->limit.bytes[DMA_TO_DEVICE], LIMIT_START);
+	KUNIT_EXPECT_TRUE(test, timer_pending(&t->limit.timer));
+}
+
+/* 256 times the cost, but at most 16 s, until the next round of any kind */
+static void limit_spaces_rounds_by_cost(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 
-	decide_on(t, 1000, 1000, 1000000);
-	KUNIT_EXPECT_GT(test, times_until_trial(t), 10);
-	KUNIT_EXPECT_EQ(test, t->limit.trials, 1);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_4K);
+	/* 10 direct samples, 100 us each, and no loss: 256 ms */
+	round_to(test, SZ_4K, 100 * NSEC_PER_USEC, 200 * NSEC_PER_USEC);
+	KUNIT_EXPECT_GE(test, t->limit.timer.expires, jiffies + HZ / 4 - HZ / 20);
+	round_to(test, SZ_4K, BASE, 100 * BASE);
+	KUNIT_EXPECT_GE(test, t->limit.timer.expires, jiffies + 15 * HZ);
+	KUNIT_EXPECT_LE(test, t->limit.timer.expires, jiffies + 16 * HZ);
 }
 
-/* The same for a class that was never measured. */
-static void limit_does_not_trust_the_first_estimate(struct kunit *test)
+/* The longer it is clear, the less often a kind is measured. */
+static void limit_spaces_rounds_of_a_kind(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
-	unsigned int class;
-
-	decide_on(t, 1000, 1000, 1000000);
-	t->limit.copy = 1000000;
-	for (class = 0; class < IO_BUFFER_NR_CLASSES; class++)
-		ewma_io_bounce_init(&t->limit.in[class]);
-	KUNIT_EXPECT_LT(test, times_until_trial(t), 1000);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_4K);
-}
-
-/* What was not to be had is no reason to try something larger. */
-static void limit_does_not_mind_misses(struct kunit *test)
-{
-	struct limit_test *t = test->priv;
+	u32 wait, last = 0;
 	int i;
 
-	decide_on(t, 1000000, 1000000, 3000000);
-	for (i = 0; i < 3; i++) {
-		t->limit.bounced_at = jiffies;
-		t->limit.next_probe = jiffies;
-		io_bounce_limit_probe(&t->limit, NULL, &t->mgr, SZ_64K, 0,
-				      DMA_TO_DEVICE);
+	for (i = 0; i < 10; i++) {
+		u32 next = 0;
+		unsigned int kind;
+
+		round_to(test, SZ_64K, BASE, TWICE);
+		for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++)
+			if (t->limit.measure->kinds[kind].ns[0])
+				next = t->limit.measure->kinds[kind].next;
+		wait = next - (u32)jiffies;
+		/* Somewhat more time may have passed than the last time. */
+		KUNIT_EXPECT_GE(test, wait + HZ / 8, last);
+		last = wait;
 	}
-	KUNIT_EXPECT_EQ(test, t->limit.trials, 0);
-	KUNIT_EXPECT_EQ(test, t->limit.kept_out[0], 0);
-}
-
-static void limit_of_lists_counts_their_pieces(struct kunit *test)
-{
-	struct limit_test *t = test->priv;
-
-	/* 16K for one piece; 64K take 2200 more than 1000, 128K 5400. */
-	decide_on(t, 1000, 1000 * IO_BOUNCE_PROBE_PIECES, 3200);
-	KUNIT_ASSERT_EQ(test, to_device(t), SZ_16K);
-	KUNIT_EXPECT_FALSE(test, io_bounce_within(&t->limit, SZ_64K, 3,
-						  DMA_TO_DEVICE));
-	KUNIT_EXPECT_TRUE(test, io_bounce_within(&t->limit, SZ_64K, 4,
-						 DMA_TO_DEVICE));
-	KUNIT_EXPECT_FALSE(test, io_bounce_within(&t->limit, SZ_128K, 4,
-						  DMA_TO_DEVICE));
-	KUNIT_EXPECT_TRUE(test, io_bounce_within(&t->limit, SZ_128K, 7,
-						 DMA_TO_DEVICE));
-	KUNIT_EXPECT_TRUE(test, io_bounce_within(&t->limit, LIMIT_MAX, 1000,
-						 DMA_TO_DEVICE));
-	KUNIT_EXPECT_FALSE(test, io_bounce_within(&t->limit, LIMIT_MAX + 1, 1000,
-						  DMA_TO_DEVICE));
-	KUNIT_EXPECT_FALSE(test, io_bounce_within(&t->limit, 0, 16,
-						  DMA_TO_DEVICE));
-}
-
-/* A maximum that is no power of two holds to the byte. */
-static void limit_never_exceeds_the_maximum(struct kunit *test)
-{
-	struct limit_test *t = test->priv;
-
-	io_bounce_limit_auto(&t->limit, 0, 10000);
-	decide_on(t, 1000, 1000, 1);
-	KUNIT_EXPECT_EQ(test, to_device(t), 10000);
-	io_bounce_limit_auto(&t->limit, 0, 100);
-	decide_on(t, 1000, 1000, 1);
-	KUNIT_EXPECT_EQ(test, to_device(t), 100);
+	KUNIT_EXPECT_GE(test, last, 15 * HZ);
+	KUNIT_EXPECT_LE(test, last, 16 * HZ);
 }
 
 static void limit_fixed_never_measures(struct kunit *test)
@@ -503,130 +522,70 @@ static void limit_fixed_never_measures(struct kunit *test)
 	struct limit_test *t = test->priv;
 
 	io_bounce_limit_fixed(&t->limit, SZ_8K);
-	calibrate(t);
-	KUNIT_EXPECT_FALSE(test, probe(t));
-	KUNIT_EXPECT_EQ(test, __io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP), 0);
-	KUNIT_EXPECT_EQ(test, t->probes, 0);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_8K);
-	KUNIT_EXPECT_TRUE(test, io_bounce_within(&t->limit, SZ_8K, 1,
-						 DMA_FROM_DEVICE));
-	KUNIT_EXPECT_FALSE(test, io_bounce_within(&t->limit, SZ_8K + 1, 64,
-						  DMA_FROM_DEVICE));
-	/* Once asked, the clock is not looked at for a long time. */
-	KUNIT_EXPECT_TRUE(test, time_after(t->limit.next_probe,
-					   jiffies + IO_BOUNCE_AHEAD_MAX / 2));
+	wait_for_round(t);
+	KUNIT_EXPECT_EQ(test, decide(t, SZ_16K, 1, DMA_TO_DEVICE).sample, 0);
+	KUNIT_EXPECT_EQ(test, t->limit.bytes[DMA_TO_DEVICE], SZ_8K);
+	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_8K, 1, DMA_FROM_DEVICE));
+	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_8K, 64, DMA_FROM_DEVICE));
+	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_8K + 1, 64, DMA_FROM_DEVICE));
+	KUNIT_EXPECT_FALSE(test, bounced(t, 0, 1, DMA_FROM_DEVICE));
 }
 
-/* What was being timed when somebody fixed the limit does not undo that. */
+/* What was being timed when the limit was fixed does not undo that. */
 static void limit_fixed_stays_fixed(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
-	u64 start;
+	struct io_bounce_verdict verdict;
 
-	decide_on(t, 1000, 1000, 1);
-	t->limit.ordinary_at = jiffies;
-	t->limit.burst[IO_BOUNCE_STEP_MAP] = 1;
-	start = __io_bounce_time_start(&t->limit, IO_BOUNCE_STEP_MAP);
-	KUNIT_ASSERT_NE(test, start, 0);
-	io_bounce_limit_change(&t->limit, false, 0, SZ_64K);
-	__io_bounce_time_end(&t->limit, &t->mgr, start - DEAR, IO_BOUNCE_STEP_MAP,
-			     CLASS_4K, DMA_TO_DEVICE);
-	KUNIT_EXPECT_EQ(test, to_device(t), SZ_64K);
-	KUNIT_EXPECT_EQ(test, t->limit.decided[DMA_TO_DEVICE], SZ_64K);
-	KUNIT_EXPECT_EQ(test, t->limit.trial, IO_BOUNCE_TRIAL_NONE);
+	wait_for_round(t);
+	verdict = decide(t, SZ_4K, 1, DMA_TO_DEVICE);
+	KUNIT_ASSERT_NE(test, verdict.sample, 0);
+	io_bounce_limit_fixed(&t->limit, SZ_64K);
+	io_bounce_sample_add(&t->limit, verdict.sample, io_bounce_clock() - BASE);
+	io_bounce_sample_end(&t->limit, verdict.sample, io_bounce_clock() - BASE, true);
+	t->limit.timer.function(&t->limit.timer);
+	KUNIT_EXPECT_EQ(test, t->limit.bytes[DMA_TO_DEVICE], SZ_64K);
+	KUNIT_EXPECT_EQ(test, t->limit.bytes[DMA_FROM_DEVICE], SZ_64K);
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_4K));
 }
 
-/* After a long time without any mapping: 32-bit jiffies may have wrapped round. */
+/* After a long time without any mapping: jiffies may have wrapped around. */
 static void limit_is_not_misled_by_old_times(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
-	unsigned long *next = &t->limit.next_time[IO_BOUNCE_STEP_MAP];
+	struct io_bounce_kind *kinds = t->limit.measure->kinds;
+	unsigned int kind;
 
-	decide_on(t, 1000, 1000, 1);
-	t->probes = 0;
-	t->limit.next_probe = jiffies - LONG_MAX - 2;
-	io_bounce_limit_probe(&t->limit, NULL, &t->mgr, SZ_1M, 1, DMA_TO_DEVICE);
-	KUNIT_EXPECT_GT(test, t->probes, 0);
-	*next = jiffies - LONG_MAX - 2;
-	KUNIT_EXPECT_TRUE(test, io_bounce_time_due(&t->limit, IO_BOUNCE_STEP_MAP));
-	*next = jiffies + IO_BOUNCE_AHEAD_MAX;
-	KUNIT_EXPECT_FALSE(test, io_bounce_time_due(&t->limit, IO_BOUNCE_STEP_MAP));
-}
-
-static void limit_stays_where_the_iommu_fails(struct kunit *test)
-{
-	struct limit_test *t = test->priv;
-
-	t->map_ns = 0;
-	calibrate(t);
-	probe_often(t);
-	KUNIT_EXPECT_EQ(test, to_device(t), LIMIT_START);
-	KUNIT_EXPECT_EQ(test, from_device(t), LIMIT_START);
-
-	t->map_ns = DEAR;
-	probe_often(t);
-	KUNIT_EXPECT_EQ(test, to_device(t), LIMIT_MAX);
-	t->map_ns = 0;
-	probe_often(t);
-	KUNIT_EXPECT_EQ(test, to_device(t), LIMIT_MAX);
-}
-
-/* The first mappings find nothing at hand: the best of them counts. */
-static void limit_begins_with_the_best(struct kunit *test)
-{
-	struct limit_test *t = test->priv;
-
-	calibrate(t);
-	t->map_ns = DEAR;
-	probe(t);
-	probe(t);
-	/* What is bounced waits for that; so nothing is decided before. */
-	KUNIT_EXPECT_EQ(test, to_device(t), LIMIT_START);
-	t->map_ns = MAP_NS;
-	probe(t);
-	probe(t);
-	t->map_ns = DEAR;
-	while (to_device(t) == LIMIT_START && t->probes < 100)
-		probe(t);
-	KUNIT_EXPECT_EQ(test, ewma_io_bounce_read(&t->limit.map), MAP_NS);
-	KUNIT_EXPECT_EQ(test, ewma_io_bounce_read(&t->limit.map_list), MAP_NS);
-}
-
-/* Where a granule is more than a page there are no probes. */
-static void limit_does_not_show_what_is_next_to_zeroes(struct kunit *test)
-{
-	struct limit_test *t = test->priv;
-
-	io_bounce_limit_calibrate(&t->limit, PAGE_SHIFT + 1);
-	KUNIT_EXPECT_FALSE(test, probe(t));
-	probe_often(t);
-	KUNIT_EXPECT_EQ(test, t->probes, 0);
-	KUNIT_EXPECT_EQ(test, to_device(t), LIMIT_START);
+	wait_for_round(t);
+	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++)
+		kinds[kind].next = (u32)jiffies + INT_MAX;
+	KUNIT_EXPECT_NE(test, decide(t, SZ_4K, 1, DMA_TO_DEVICE).sample, 0);
 }
 
 static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(limit_starts_as_told),
-	KUNIT_CASE(limit_follows_the_iommu),
-	KUNIT_CASE(limit_counts_two_copies_for_reads),
-	KUNIT_CASE(limit_to_begin_takes_more_than_to_go_on),
-	KUNIT_CASE(limit_knows_classes_apart),
-	KUNIT_CASE(limit_guesses_from_neighbours),
-	KUNIT_CASE(limit_times_a_few_in_a_row),
-	KUNIT_CASE(limit_survives_one_outlier),
-	KUNIT_CASE(limit_tries_ordinary_mappings),
-	KUNIT_CASE(limit_tries_bouncing),
-	KUNIT_CASE(limit_gives_up_a_trial_nobody_comes_to),
-	KUNIT_CASE(limit_does_not_try_the_hopeless),
-	KUNIT_CASE(limit_does_not_trust_the_first_estimate),
-	KUNIT_CASE(limit_does_not_mind_misses),
-	KUNIT_CASE(limit_of_lists_counts_their_pieces),
-	KUNIT_CASE(limit_never_exceeds_the_maximum),
+	KUNIT_CASE(limit_keeps_the_faster_way),
+	KUNIT_CASE(limit_follows_the_faster_way),
+	KUNIT_CASE(limit_follows_two_rounds),
+	KUNIT_CASE(limit_ignores_small_differences),
+	KUNIT_CASE(limit_is_not_misled_by_outliers),
+	KUNIT_CASE(limit_knows_kinds_apart),
+	KUNIT_CASE(limit_of_the_fast_path),
+	KUNIT_CASE(limit_of_the_direct_path),
+	KUNIT_CASE(limit_diverts_all_to_the_iommu),
+	KUNIT_CASE(limit_bounces_one_at_a_time),
+	KUNIT_CASE(limit_counts_whole_mappings),
+	KUNIT_CASE(limit_numbers_samples),
+	KUNIT_CASE(limit_adds_steps),
+	KUNIT_CASE(limit_gives_up_what_stays),
+	KUNIT_CASE(limit_yields_to_another_kind),
+	KUNIT_CASE(limit_waits_for_slow_devices),
+	KUNIT_CASE(limit_stops_to_look),
+	KUNIT_CASE(limit_spaces_rounds_by_cost),
+	KUNIT_CASE(limit_spaces_rounds_of_a_kind),
 	KUNIT_CASE(limit_fixed_never_measures),
 	KUNIT_CASE(limit_fixed_stays_fixed),
 	KUNIT_CASE(limit_is_not_misled_by_old_times),
-	KUNIT_CASE(limit_stays_where_the_iommu_fails),
-	KUNIT_CASE(limit_begins_with_the_best),
-	KUNIT_CASE(limit_does_not_show_what_is_next_to_zeroes),
 	{}
 };
 

@@ -10,6 +10,7 @@
 #include <linux/tracepoint.h>
 
 /* Complete in io-bounce-debugfs.c, which creates the events */
+struct io_bounce_limit;
 struct io_buffer;
 struct io_buffer_manager;
 struct io_buffer_pool;
@@ -178,32 +179,41 @@ DEFINE_EVENT(iommu_bounce_chunk, iommu_bounce_chunk_free,
 		 size_t size),
 	TP_ARGS(mgr, pool, iova, size));
 
+/* Mappings of a kind go the other way from now on. */
 TRACE_EVENT(iommu_bounce_limit,
-	TP_PROTO(int group, const size_t *bytes, unsigned long direct_ns),
-	TP_ARGS(group, bytes, direct_ns),
+	TP_PROTO(const struct io_bounce_limit *limit, unsigned int kind, bool bounced,
+		 const u32 *ns),
+	TP_ARGS(limit, kind, bounced, ns),
 
 	TP_STRUCT__entry(
 		__field(int, group)
-		__field(size_t, to_device)
-		__field(size_t, from_device)
-		__field(size_t, bidirectional)
-		__field(unsigned long, direct_ns)
+		__field(enum dma_data_direction, dir)
+		__field(size_t, size)
+		__field(unsigned int, nr_segs)
+		__field(bool, bounced)
+		__field(u32, direct_ns)
+		__field(u32, bounced_ns)
 	),
 
 	TP_fast_assign(
-		__entry->group = group;
-		__entry->to_device = bytes[DMA_TO_DEVICE];
-		__entry->from_device = bytes[DMA_FROM_DEVICE];
-		__entry->bidirectional = bytes[DMA_BIDIRECTIONAL];
-		__entry->direct_ns = direct_ns;
+		__entry->group = limit->mgr->group;
+		__entry->dir = io_bounce_kind_to_device(kind) ? DMA_TO_DEVICE :
+								DMA_FROM_DEVICE;
+		__entry->size = io_bounce_kind_bytes(limit, kind);
+		__entry->nr_segs = io_bounce_kind_segs(kind);
+		__entry->bounced = bounced;
+		__entry->direct_ns = ns[0];
+		__entry->bounced_ns = ns[1];
 	),
 
-	TP_printk("group=%d to_device=%zu from_device=%zu bidirectional=%zu direct_ns=%lu",
+	TP_printk("group=%d dir=%s size=%zu nr_segs=%u bounced=%d direct_ns=%u bounced_ns=%u",
 		__entry->group,
-		__entry->to_device,
-		__entry->from_device,
-		__entry->bidirectional,
-		__entry->direct_ns)
+		show_bounce_dir(__entry->dir),
+		__entry->size,
+		__entry->nr_segs,
+		__entry->bounced,
+		__entry->direct_ns,
+		__entry->bounced_ns)
 );
 
 #endif /* _TRACE_IOMMU_BOUNCE_H */

@@ -33,7 +33,7 @@ GROWING="hits_single hits_sg hits_iova
 	direct_limit direct_attrs direct_device direct_unpromised direct_memory
 	mandatory_hits mandatory_misses bytes_in bytes_out
 	slots_used_hiwater chunks_added chunks_freed
-	tune_trials tune_probes"
+	tune_rounds"
 
 # Parameters that make no sense, splats in the code, what drivers do wrong, and what
 # the IOMMU refuses: VT-d, AMD-Vi, virtio-iommu, Arm SMMU
