@@ -384,18 +384,16 @@ map_slot(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	return fill_slot(bounce, dev, &buf, phys, size, dir, 0);
 }
 
-/*
- * A direct sample of the limit is undone, and then mapped again for good. On the way it
- * comes back here, where it is not bounced because there is a sample.
- */
+/* A direct sample of the limit. The caller maps the buffer again. */
 static void sample_direct(struct io_bounce *bounce, u16 sample, struct device *dev,
 			  phys_addr_t phys, size_t size, enum dma_data_direction dir)
 {
+	const unsigned long attrs = IO_BOUNCE_ATTR_SAMPLE | DMA_ATTR_NO_WARN;
 	u64 start = io_bounce_clock();
-	dma_addr_t addr = iommu_dma_map_phys(dev, phys, size, dir, DMA_ATTR_NO_WARN);
+	dma_addr_t addr = iommu_dma_map_phys(dev, phys, size, dir, attrs);
 
 	if (addr != DMA_MAPPING_ERROR)
-		iommu_dma_unmap_phys(dev, addr, size, dir, DMA_ATTR_NO_WARN);
+		iommu_dma_unmap_phys(dev, addr, size, dir, attrs);
 	io_bounce_sample_end(&bounce->limit, sample, start, addr != DMA_MAPPING_ERROR);
 }
 
@@ -403,7 +401,7 @@ static noinline dma_addr_t
 map_undecided(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	      size_t size, enum dma_data_direction dir, enum io_bounce_way way)
 {
-	struct io_bounce_verdict verdict = io_bounce_verdict(bounce, size, 1, dir, way);
+	struct io_bounce_verdict verdict = io_bounce_decide(bounce, size, 1, dir, way);
 	u64 start = verdict.sample ? io_bounce_clock() : 0;
 	struct io_buffer buf;
 	dma_addr_t addr;
@@ -411,6 +409,7 @@ map_undecided(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	if (!verdict.bounce) {
 		if (verdict.sample)
 			sample_direct(bounce, verdict.sample, dev, phys, size, dir);
+		io_bounce_check_escaped(bounce, size, dir, 0);
 		return DMA_MAPPING_ERROR;
 	}
 
@@ -450,7 +449,7 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 		io_bounce_check_escaped(bounce, size, dir, attrs);
 		return DMA_MAPPING_ERROR;
 	}
-	way = io_bounce_way(&bounce->limit, size, 1, dir);
+	way = io_bounce_get_way(&bounce->limit, size, 1, dir);
 	if (likely(way == IO_BOUNCE_SLOT))
 		return map_slot(bounce, dev, phys, size, dir);
 	return map_undecided(bounce, dev, phys, size, dir, way);
@@ -621,17 +620,24 @@ bool __io_bounce_sync(struct io_bounce *bounce, struct device *dev,
 {
 	struct io_buffer buf;
 	size_t offset;
+	u64 start = 0;
+	u16 sample;
 
 	if (!is_io_buffer_addr(&bounce->mgr, addr))
 		return false;
 	if (!lookup_slot(bounce, dev, addr, &buf))
 		return true;
 
+	sample = io_buffer_slot(&buf)->sample;
+	if (unlikely(sample))
+		start = io_bounce_clock();
 	offset = io_buffer_offset_in_slot(&buf, addr);
 	if (for_cpu)
 		sync_for_cpu(bounce, dev, &buf, offset, size, dir);
 	else
 		sync_for_device(bounce, dev, &buf, offset, size, dir);
+	if (unlikely(sample))
+		io_bounce_sample_add(&bounce->limit, sample, start);
 	trace_iommu_bounce_sync(dev, addr, size, dir, for_cpu);
 	return true;
 }

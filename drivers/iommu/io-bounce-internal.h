@@ -33,11 +33,14 @@ enum io_bounce_mode {
 /* Not normal memory, or must not be copied */
 #define IO_BOUNCE_ATTRS_UNSUPPORTED	(DMA_ATTR_MMIO | DMA_ATTR_REQUIRE_COHERENT | \
 					 DMA_ATTR_CC_SHARED | DMA_ATTR_PRIVILEGED)
+/* A direct sample of the limit, for calls of iommu_dma_map_*() from here */
+#define IO_BOUNCE_ATTR_SAMPLE		BIT(31)
 /*
  * Long-lived mappings gain nothing. With DMA_ATTR_SKIP_CPU_SYNC the caller syncs
  * separately, or not at all.
  */
-#define IO_BOUNCE_ATTRS_MANDATORY_ONLY	(DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_LONG_LIVED)
+#define IO_BOUNCE_ATTRS_MANDATORY_ONLY	(DMA_ATTR_SKIP_CPU_SYNC | DMA_ATTR_LONG_LIVED | \
+					 IO_BOUNCE_ATTR_SAMPLE)
 
 extern const char * const io_bounce_modes[BOUNCE_NR_MODES];
 
@@ -137,10 +140,10 @@ bool io_bounce_supported(const struct io_bounce *bounce, struct device *dev,
 			 unsigned long attrs);
 void io_bounce_count_ineligible(struct io_bounce *bounce, struct device *dev,
 				unsigned long attrs);
-struct io_bounce_verdict io_bounce_verdict(struct io_bounce *bounce, size_t size,
-					   unsigned int nr_segs,
-					   enum dma_data_direction dir,
-					   enum io_bounce_way way);
+struct io_bounce_verdict io_bounce_decide(struct io_bounce *bounce, size_t size,
+					  unsigned int nr_segs,
+					  enum dma_data_direction dir,
+					  enum io_bounce_way way);
 struct io_buffer_limits io_bounce_limits(const struct io_bounce *bounce,
 					 struct device *dev);
 void io_bounce_enable_reserve(struct io_bounce *bounce, struct device *dev);

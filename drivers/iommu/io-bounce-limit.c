@@ -12,11 +12,12 @@
  * mapped directly as well, because a lone direct mapping does not contend for the
  * IOMMU.
  *
- * A timer starts rounds. Their cost decides when the next one is due, so that all of
- * them take at most 1/SHARE of the time of a CPU. Between rounds, the fast path compares
+ * A timer starts rounds. Their cost decides when the next one is due: they are meant to
+ * take 1/SHARE of the time of a CPU. Between rounds, the fast path compares
  * the size with a limit, and the slow path tests a bit.
  */
 
+#include <linux/cpumask.h>
 #include <linux/jiffies.h>
 #include <linux/math64.h>
 #include <linux/slab.h>
@@ -32,10 +33,10 @@
 /* Interrupts and steal time: the longest samples do not count either. */
 #define OUTLIERS	2
 
-/* A way is faster if it takes 1/HYSTERESIS less. */
+/* A way is slower if it takes more than 1/HYSTERESIS longer. */
 #define HYSTERESIS	16
 
-/* At most 1/SHARE of the time of a CPU is for rounds. */
+/* What rounds may take of the time of a CPU */
 #define SHARE		256
 
 /* Between rounds of a domain, and of a kind, in jiffies */
@@ -47,6 +48,9 @@
 /* How long to look for a kind that is due, and how often, if none comes, in jiffies */
 #define LOOK_TIME	ROUND_MIN
 #define LOOK_AGAIN	(HZ / 4)
+
+/* While a sample is direct, so many mappings of each CPU are, too. */
+#define DIVERTED_MAX	64
 
 /* How long to wait for a sample, and while another kind is due, in jiffies */
 #define STALL_TIME	HZ
@@ -127,7 +131,7 @@ static void disarm(struct io_bounce_limit *limit, unsigned long delay)
 {
 	WRITE_ONCE(limit->armed, false);
 	publish(limit);
-	mod_timer(&limit->timer, jiffies + clamp(delay, ROUND_MIN, ROUND_MAX));
+	mod_timer(&limit->timer, jiffies + max(delay, ROUND_MIN));
 }
 
 static void limit_timer(struct timer_list *timer)
@@ -181,17 +185,27 @@ static bool stalled(const struct io_bounce_measure *m, unsigned int kind)
 	const struct io_bounce_window *w = &m->window;
 	u32 progress = READ_ONCE(w->progress);
 
-	if (READ_ONCE(w->kind) != kind && due(READ_ONCE(m->kinds[kind].next)))
+	if (READ_ONCE(w->kind) != kind && !READ_ONCE(w->sample) &&
+	    due(READ_ONCE(m->kinds[kind].next)))
 		return due(progress + YIELD_TIME);
 	return due(progress + STALL_TIME);
+}
+
+/* The longer it is clear, or fails, the less often a kind is measured. */
+static u32 next_period(struct io_bounce_kind *k, unsigned int add)
+{
+	k->period = min(k->period + add, PERIOD_MAX);
+	return KIND_MIN << k->period;
 }
 
 static void give_up(struct io_bounce_measure *m)
 {
 	struct io_bounce_window *w = &m->window;
+	struct io_bounce_kind *k = &m->kinds[w->kind];
+	u32 wait = next_period(k, 1);
 
 	/* Mappings that stay for so long will not be faster the next time. */
-	WRITE_ONCE(m->kinds[w->kind].next, now() + (w->sample ? ROUND_MAX : HZ));
+	WRITE_ONCE(k->next, now() + (w->sample ? ROUND_MAX : wait));
 	close_round(w);
 }
 
@@ -200,19 +214,20 @@ static void decide(struct io_bounce_limit *limit, unsigned int kind,
 		   struct io_bounce_kind *k, bool bounced)
 {
 	u32 ns = k->ns[bounced], other = k->ns[!bounced];
-	bool faster = other + other / HYSTERESIS < ns;
 
-	if (faster && (k->wins++ || other < ns / 2)) {
-		change_bit(kind, limit->bounced);
-		trace_iommu_bounce_limit(limit, kind, !bounced, k->ns);
+	if (other + other / HYSTERESIS >= ns) {
+		next_period(k, other > 2 * (u64)ns ? 2 : 1);
 		k->wins = 0;
-		k->period = 0;
-	} else if (!faster) {
-		/* The further apart, the less often */
-		k->period = min(k->period + (other > 2 * (u64)ns ? 2 : 1), PERIOD_MAX);
-		k->wins = 0;
+		return;
 	}
-	WRITE_ONCE(k->next, now() + (KIND_MIN << k->period));
+
+	k->wins++;
+	k->period = 0;
+	if (k->wins < 2 && other >= ns / 2)
+		return;
+	k->wins = 0;
+	change_bit(kind, limit->bounced);
+	trace_iommu_bounce_limit(limit, kind, !bounced, k->ns);
 }
 
 static void end_round(struct io_bounce_limit *limit, struct io_bounce_measure *m)
@@ -222,13 +237,17 @@ static void end_round(struct io_bounce_limit *limit, struct io_bounce_measure *m
 	u32 ns = k->ns[w->bounced], other = k->ns[!w->bounced];
 	/* Direct samples are mapped twice. */
 	u64 cost = (u64)k->ns[false] * (WARM + SAMPLES);
+	u32 delay;
 
 	if (other > ns)
 		cost += (u64)(other - ns) * READ_ONCE(w->mapped);
+	delay = min_t(u64, nsecs_to_jiffies64(cost * SHARE), ROUND_MAX);
 	decide(limit, w->kind, k, w->bounced);
+	/* Other kinds that are due come first. */
+	WRITE_ONCE(k->next, now() + delay + (KIND_MIN << k->period));
 	close_round(w);
 	WRITE_ONCE(limit->rounds, limit->rounds + 1);
-	disarm(limit, min_t(u64, nsecs_to_jiffies64(cost * SHARE), ROUND_MAX));
+	disarm(limit, delay);
 }
 
 static void end_window(struct io_bounce_limit *limit, struct io_bounce_measure *m)
@@ -249,6 +268,8 @@ static void add_sample(struct io_bounce_limit *limit, struct io_bounce_measure *
 	struct io_bounce_window *w = &m->window;
 
 	WRITE_ONCE(w->progress, now());
+	if (w->trial)
+		WRITE_ONCE(w->mapped, READ_ONCE(w->mapped) + 1);
 	if (++w->samples <= WARM)
 		return;
 	w->sum += w->ns;
@@ -309,13 +330,13 @@ struct io_bounce_verdict io_bounce_measure(struct io_bounce_limit *limit,
 					   size_t size, unsigned int nr_segs,
 					   enum dma_data_direction dir)
 {
-	unsigned int kind = io_bounce_kind(limit, size, nr_segs, dir);
+	unsigned int kind = io_bounce_kind_of(limit, size, nr_segs, dir);
 	/* Pairs with io_bounce_limit_alloc(). */
 	struct io_bounce_measure *m = smp_load_acquire(&limit->measure);
-	bool bounced = test_bit(kind, limit->bounced);
-	struct io_bounce_verdict verdict = { .bounce = bounced };
+	struct io_bounce_verdict verdict = { .bounce = test_bit(kind, limit->bounced) };
 	struct io_bounce_window *w;
 	unsigned long flags;
+	u32 mapped;
 
 	if (!m) {
 		queue_work(system_dfl_wq, limit->work);
@@ -329,12 +350,16 @@ struct io_bounce_verdict io_bounce_measure(struct io_bounce_limit *limit,
 			verdict.bounce = w->bounced;
 		raw_spin_unlock_irqrestore(&limit->lock, flags);
 	}
-	if (!verdict.sample && READ_ONCE(w->open) && READ_ONCE(w->kind) == kind &&
-	    !READ_ONCE(w->bounced))
+	if (verdict.sample || !verdict.bounce || !READ_ONCE(w->open) ||
+	    READ_ONCE(w->kind) != kind || READ_ONCE(w->bounced))
+		return verdict;
+
+	/* CPUs may race: then some are not counted. */
+	mapped = READ_ONCE(w->mapped);
+	if (mapped < DIVERTED_MAX * num_online_cpus()) {
+		WRITE_ONCE(w->mapped, mapped + 1);
 		verdict.bounce = false;
-	/* CPUs may race: then it is somewhat less. */
-	if (READ_ONCE(w->trial) && verdict.bounce != bounced)
-		WRITE_ONCE(w->mapped, READ_ONCE(w->mapped) + 1);
+	}
 	return verdict;
 }
 
@@ -430,8 +455,11 @@ static void all_kinds_due(struct io_bounce_measure *m)
 {
 	unsigned int kind;
 
-	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++)
-		m->kinds[kind] = (struct io_bounce_kind) { .next = now() };
+	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++) {
+		m->kinds[kind].wins = 0;
+		m->kinds[kind].period = 0;
+		WRITE_ONCE(m->kinds[kind].next, now());
+	}
 }
 
 /**
@@ -489,7 +517,7 @@ void io_bounce_limit_init(struct io_bounce_limit *limit,
 	limit->mgr = mgr;
 	limit->work = work;
 	raw_spin_lock_init(&limit->lock);
-	timer_setup(&limit->timer, limit_timer, TIMER_DEFERRABLE);
+	timer_setup(&limit->timer, limit_timer, 0);
 }
 
 /**

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which mappings are bounced, by size.
+ * Which mappings are bounced, by size, segments and direction.
  */
 #ifndef __IO_BOUNCE_LIMIT_H
 #define __IO_BOUNCE_LIMIT_H
@@ -50,7 +50,7 @@ struct io_bounce_kind {
  * @ns: time of the sample so far
  * @sum: time of the samples
  * @longest: the two longest samples
- * @mapped: how many mappings went the way that is not in use
+ * @mapped: how many mappings went the way that is not in use, samples included
  */
 struct io_bounce_window {
 	bool open;
@@ -88,7 +88,7 @@ struct io_bounce_measure {
  * @measure: NULL until there is a mapping to measure
  * @mgr: the manager of the domain's buffers
  * @work: has io_bounce_limit_alloc() called
- * @lock: protects all of this; the fast path reads without it
+ * @lock: protects all but @measure, @mgr and @work; the fast path reads without it
  * @timer: sets @armed
  * @armed_at: in jiffies: when
  * @rounds: how often both ways were measured
@@ -177,11 +177,11 @@ io_bounce_kind_index(enum dma_data_direction dir, unsigned int class, unsigned i
 }
 
 static __always_inline unsigned int
-io_bounce_kind(const struct io_bounce_limit *limit, size_t size, unsigned int nr_segs,
-	       enum dma_data_direction dir)
+io_bounce_kind_of(const struct io_bounce_limit *limit, size_t size,
+		  unsigned int nr_segs, enum dma_data_direction dir)
 {
-	/* 1, 2 to 4, 5 to 16, or more */
-	unsigned int segs = nr_segs > 16 ? IO_BOUNCE_NR_SEGS - 1 :
+	/* 1, 2 to 4, 5 to 16, or more, like 0 */
+	unsigned int segs = nr_segs - 1 > 15 ? IO_BOUNCE_NR_SEGS - 1 :
 			    ((unsigned int)fls(nr_segs - 1) + 1) / 2;
 
 	return io_bounce_kind_index(dir, io_buffer_size_class(limit->mgr, size), segs);
@@ -196,7 +196,7 @@ io_bounce_above(const struct io_bounce_limit *limit, size_t size,
 }
 
 /**
- * io_bounce_way - is a mapping within the limit
+ * io_bounce_get_way - is a mapping within the limit
  * @limit: the limit of the domain
  * @size: in bytes, not io_bounce_above()
  * @nr_segs: physically contiguous segments, at least 1
@@ -206,8 +206,8 @@ io_bounce_above(const struct io_bounce_limit *limit, size_t size,
  * Return: what to do with it.
  */
 static __always_inline enum io_bounce_way
-io_bounce_way(const struct io_bounce_limit *limit, size_t size, unsigned int nr_segs,
-	      enum dma_data_direction dir)
+io_bounce_get_way(const struct io_bounce_limit *limit, size_t size,
+		  unsigned int nr_segs, enum dma_data_direction dir)
 {
 	if (likely(nr_segs == 1 && size - 1 < READ_ONCE(limit->bytes[dir])))
 		return IO_BOUNCE_SLOT;
@@ -215,7 +215,7 @@ io_bounce_way(const struct io_bounce_limit *limit, size_t size, unsigned int nr_
 		return IO_BOUNCE_SLOT;
 	if (unlikely(READ_ONCE(limit->armed)))
 		return IO_BOUNCE_MEASURE;
-	return test_bit(io_bounce_kind(limit, size, nr_segs, dir), limit->bounced) ?
+	return test_bit(io_bounce_kind_of(limit, size, nr_segs, dir), limit->bounced) ?
 	       IO_BOUNCE_SLOT : IO_BOUNCE_DIRECT;
 }
 

@@ -313,20 +313,20 @@ void io_bounce_count_ineligible(struct io_bounce *bounce, struct device *dev,
 }
 
 /**
- * io_bounce_verdict - what to do with a mapping that io_bounce_way() does not rule out
+ * io_bounce_decide - what to do with a mapping
  * @bounce: the bounce buffers of the domain
  * @size: in bytes
  * @nr_segs: physically contiguous segments, at least 1
  * @dir: DMA direction
- * @way: from io_bounce_way()
+ * @way: from io_bounce_get_way()
  *
  * Context: any but NMI.
  * Return: the verdict, see io_bounce_measure(); direct mappings are counted.
  */
-struct io_bounce_verdict io_bounce_verdict(struct io_bounce *bounce, size_t size,
-					   unsigned int nr_segs,
-					   enum dma_data_direction dir,
-					   enum io_bounce_way way)
+struct io_bounce_verdict io_bounce_decide(struct io_bounce *bounce, size_t size,
+					  unsigned int nr_segs,
+					  enum dma_data_direction dir,
+					  enum io_bounce_way way)
 {
 	struct io_bounce_verdict verdict = { .bounce = way == IO_BOUNCE_SLOT };
 

@@ -157,10 +157,10 @@ static size_t measure_list(struct io_bounce *bounce, struct device *dev,
 			io_bounce_count(bounce, IO_BOUNCE_DIRECT_MEMORY, 1);
 			return 0;
 		}
-		*total += s->length;
 		/* Then it stays direct, whatever its layout. */
-		if (io_bounce_above(&bounce->limit, *total, dir))
-			return SIZE_MAX;
+		*total += s->length;
+		if (io_bounce_too_large(bounce, max_t(size_t, *total, s->length), dir))
+			return 0;
 		/* Stop before @l overflows. */
 		if (l.pos > IO_BUFFER_MAX_SLOT)
 			fits = false;
@@ -190,16 +190,17 @@ static struct scatterlist *add_segment(struct scatterlist *cur,
 	return cur ? sg_next(cur) : s;
 }
 
-/* A sample of the limit that is mapped directly: undo it, and then map it for good. */
+/* A direct sample of the limit. The caller maps the list again. */
 static void sample_sg(struct io_bounce *bounce, u16 sample, struct device *dev,
-		      struct scatterlist *sg, int nents,
-		      enum dma_data_direction dir, unsigned long attrs)
+		      struct scatterlist *sg, int nents, enum dma_data_direction dir)
 {
+	const unsigned long attrs = IO_BOUNCE_ATTR_SAMPLE | DMA_ATTR_NO_WARN;
 	u64 start = io_bounce_clock();
 	bool mapped = iommu_dma_map_sg(dev, sg, nents, dir, attrs) > 0;
 
 	if (mapped)
 		iommu_dma_unmap_sg(dev, sg, nents, dir, attrs);
+	sg_dma_unmark_swiotlb(sg);
 	io_bounce_sample_end(&bounce->limit, sample, start, mapped);
 }
 
@@ -233,14 +234,14 @@ int __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 
 	if (io_bounce_eligible(bounce, dev, attrs))
 		len = measure_list(bounce, dev, sg, nents, dir, &total, &nr_segs);
-	if (len && !io_bounce_too_large(bounce, total, dir)) {
-		way = io_bounce_way(&bounce->limit, total, nr_segs, dir);
-		verdict = io_bounce_verdict(bounce, total, nr_segs, dir, way);
+	if (len) {
+		way = io_bounce_get_way(&bounce->limit, total, nr_segs, dir);
+		verdict = io_bounce_decide(bounce, total, nr_segs, dir, way);
 	}
 	if (unlikely(verdict.sample)) {
 		start = io_bounce_clock();
 		if (!verdict.bounce)
-			sample_sg(bounce, verdict.sample, dev, sg, nents, dir, attrs);
+			sample_sg(bounce, verdict.sample, dev, sg, nents, dir);
 	}
 	if (!get_list_slot(bounce, dev, len, dir, IO_BOUNCE_HITS_SG, verdict, &buf)) {
 		io_bounce_check_escaped(bounce, total, dir, attrs);
@@ -350,10 +351,11 @@ bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
 		return true;
 
 	sample = io_buffer_slot(&buf)->sample;
-	if (unlikely(sample))
-		start = io_bounce_clock();
 	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
 		sync_list(bounce, dev, sg, nents, dir, true);
+	/* Syncs are timed on their own. */
+	if (unlikely(sample))
+		start = io_bounce_clock();
 	io_bounce_put(bounce, dev, sg_dma_address(sg), &buf);
 	if (unlikely(sample))
 		io_bounce_sample_end(&bounce->limit, sample, start,
@@ -363,7 +365,8 @@ bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
 
 /*
  * A DMA IOVA state that is mapped directly. Its buffers are not known yet, so take a
- * page of zeroes, which the device may read, for each of them.
+ * page of zeroes, which the device may read, for each of them. A granule is at most a
+ * page.
  */
 static bool map_zeroes(struct device *dev, size_t size, unsigned int nr_segs,
 		       size_t granule)
@@ -372,9 +375,6 @@ static bool map_zeroes(struct device *dev, size_t size, unsigned int nr_segs,
 	size_t len = 0;
 	int error = 0;
 
-	/* Do not expose what is beside the page. */
-	if (granule > PAGE_SIZE)
-		return false;
 	size = ALIGN(size, granule);
 	if (!dma_iova_try_alloc(dev, &state, 0, size, nr_segs, DMA_NONE, 0))
 		return false;
@@ -405,8 +405,8 @@ alloc_state(struct io_bounce *bounce, struct device *dev, struct dma_iova_state 
 	    phys_addr_t phys, size_t size, unsigned int nr_segs,
 	    enum dma_data_direction dir, enum io_bounce_way way)
 {
-	struct io_bounce_verdict verdict = io_bounce_verdict(bounce, size, nr_segs, dir,
-							     way);
+	struct io_bounce_verdict verdict = io_bounce_decide(bounce, size, nr_segs, dir,
+							    way);
 	size_t offset = phys & (io_bounce_granule(bounce) - 1);
 	struct io_buffer buf;
 	u64 start = 0;
@@ -461,7 +461,7 @@ bool __io_bounce_iova_alloc(struct io_bounce *bounce, struct device *dev,
 		io_bounce_check_escaped(bounce, size, dir, attrs);
 		return false;
 	}
-	way = io_bounce_way(&bounce->limit, size, nr_segs, dir);
+	way = io_bounce_get_way(&bounce->limit, size, nr_segs, dir);
 	return alloc_state(bounce, dev, state, phys, size, nr_segs, dir, way);
 }
 
@@ -571,11 +571,14 @@ void io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 		io_bounce_copy_out(bounce, dev, &buf, in_slot, size, dir);
 	io_bounce_check_unlink(&buf, in_slot, size);
 	unlink_list(&buf, in_slot, size);
-	if (unlikely(sample)) {
+	if (likely(!sample))
+		return;
+	/* The rest of the sample is in io_bounce_iova_free(). */
+	if (size == dma_iova_size(state) && !(attrs & DMA_ATTR_SKIP_CPU_SYNC)) {
+		io_bounce_sample_add(&bounce->limit, sample, start);
+	} else {
 		io_buffer_slot(&buf)->sample = 0;
-		io_bounce_sample_end(&bounce->limit, sample, start,
-				     size == dma_iova_size(state) &&
-				     !(attrs & DMA_ATTR_SKIP_CPU_SYNC));
+		io_bounce_sample_end(&bounce->limit, sample, start, false);
 	}
 }
 
@@ -591,13 +594,15 @@ void io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
 			 dma_addr_t addr)
 {
 	struct io_buffer buf;
+	u64 start = 0;
 	u16 sample;
 
 	if (WARN_ON_ONCE(!io_bounce_lookup(bounce, dev, addr, &buf)))
 		return;
-	/* Never unlinked */
 	sample = io_buffer_slot(&buf)->sample;
 	if (unlikely(sample))
-		io_bounce_sample_end(&bounce->limit, sample, 0, false);
+		start = io_bounce_clock();
 	io_bounce_put(bounce, dev, addr, &buf);
+	if (unlikely(sample))
+		io_bounce_sample_end(&bounce->limit, sample, start, true);
 }

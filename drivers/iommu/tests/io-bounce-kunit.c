@@ -339,7 +339,7 @@ static bool allowed(struct bounce_test *t, size_t size, unsigned long attrs)
 {
 	return !io_bounce_too_large(t->bounce, size, DMA_TO_DEVICE) &&
 	       io_bounce_eligible(t->bounce, t->dev, attrs) &&
-	       io_bounce_way(&t->bounce->limit, size, 1, DMA_TO_DEVICE) !=
+	       io_bounce_get_way(&t->bounce->limit, size, 1, DMA_TO_DEVICE) !=
 	       IO_BOUNCE_DIRECT;
 }
 
@@ -794,6 +794,7 @@ static void bounce_is_timed(struct kunit *test)
 {
 	struct bounce_test *t = test->priv;
 	dma_addr_t addr;
+	u32 ns;
 
 	start_measuring(test);
 	addr = map(t, t->pages, SZ_4K, DMA_FROM_DEVICE);
@@ -803,6 +804,9 @@ static void bounce_is_timed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, virt_to_phys(t->pages),
 					      SZ_4K, DMA_FROM_DEVICE, 0),
 			DMA_MAPPING_ERROR);
+	ns = t->bounce->limit.measure->window.ns;
+	sync_for_cpu(t, addr, SZ_4K, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_GT(test, t->bounce->limit.measure->window.ns, ns);
 	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_4K, DMA_FROM_DEVICE, 0);
 	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
 	KUNIT_EXPECT_EQ(test, samples(t), 1);
@@ -819,6 +823,7 @@ static void bounce_list_is_timed(struct kunit *test)
 {
 	struct bounce_test *t = test->priv;
 	struct scatterlist sg[2];
+	struct io_buffer buf;
 
 	start_measuring(test);
 	sg_init_table(sg, 2);
@@ -829,6 +834,19 @@ static void bounce_list_is_timed(struct kunit *test)
 	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_FROM_DEVICE, 0);
 	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
 	KUNIT_EXPECT_EQ(test, samples(t), 1);
+
+	KUNIT_ASSERT_GT(test, map_sg(t, sg, 2, DMA_FROM_DEVICE), 0);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_FROM_DEVICE,
+			     DMA_ATTR_SKIP_CPU_SYNC);
+	KUNIT_EXPECT_EQ(test, samples(t), 1);
+
+	/* The next one in that slot is no sample. */
+	io_bounce_limit_fixed(&t->bounce->limit, LIMIT);
+	KUNIT_ASSERT_GT(test, map_sg(t, sg, 2, DMA_FROM_DEVICE), 0);
+	KUNIT_ASSERT_TRUE(test, io_bounce_lookup(t->bounce, t->dev,
+						 sg_dma_address(sg), &buf));
+	KUNIT_EXPECT_EQ(test, io_buffer_slot(&buf)->sample, 0);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_FROM_DEVICE, 0);
 }
 
 static void bounce_iova_is_timed(struct kunit *test)
@@ -844,15 +862,12 @@ static void bounce_iova_is_timed(struct kunit *test)
 						  SZ_8K, DMA_FROM_DEVICE, 0), 0);
 	KUNIT_EXPECT_NE(test, sample_in_flight(t), 0);
 	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_8K, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_NE(test, sample_in_flight(t), 0);
 	io_bounce_iova_free(t->bounce, t->dev, state.addr);
 	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
 	KUNIT_EXPECT_EQ(test, samples(t), 1);
 
-	/* Never unlinked, or not as a whole */
-	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
-	KUNIT_EXPECT_NE(test, sample_in_flight(t), 0);
-	io_bounce_iova_free(t->bounce, t->dev, state.addr);
-	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
+	/* Not unlinked as a whole */
 	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
 	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state, phys, 0,
 						  SZ_8K, DMA_FROM_DEVICE, 0), 0);
@@ -864,10 +879,32 @@ static void bounce_iova_is_timed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, samples(t), 1);
 }
 
+/* Segments that are not counted to their end do not matter. */
+static void bounce_list_above_the_limit(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	struct scatterlist sg[2];
+
+	io_bounce_limit_fixed(&t->bounce->limit, SZ_4K);
+	sg_init_table(sg, 2);
+	sg_set_page(&sg[0], virt_to_page(t->pages), SZ_8K, 0);
+	sg_set_page(&sg[1], virt_to_page(t->pages + 2 * SZ_4K), SZ_4K, 0);
+	KUNIT_EXPECT_EQ(test, __io_bounce_map_sg(t->bounce, t->dev, sg, 2,
+						 DMA_FROM_DEVICE, 0), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_DIRECT_LIMIT), 1);
+	/* A length that wraps around on 32 bits */
+	sg_set_page(&sg[0], virt_to_page(t->pages), SZ_4K, 0);
+	sg[1].length = UINT_MAX - SZ_4K + 1;
+	KUNIT_EXPECT_EQ(test, __io_bounce_map_sg(t->bounce, t->dev, sg, 2,
+						 DMA_FROM_DEVICE, 0), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_DIRECT_LIMIT), 2);
+}
+
 /* No slot: that is no sample, but brings one for the next. */
 static void bounce_miss_is_not_timed(struct kunit *test)
 {
 	struct bounce_test *t = test->priv;
+	struct dma_iova_state state = {};
 
 	io_bounce_limit_auto(&t->bounce->limit, 0, LIMIT);
 	io_bounce_limit_alloc(&t->bounce->limit);
@@ -878,6 +915,13 @@ static void bounce_miss_is_not_timed(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, t->bounce->limit.measure->window.open);
 	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
 	KUNIT_EXPECT_EQ(test, samples(t), 0);
+
+	io_bounce_limit_auto(&t->bounce->limit, 0, LIMIT);
+	KUNIT_EXPECT_FALSE(test, __io_bounce_iova_alloc(t->bounce, t->dev, &state,
+							virt_to_phys(t->pages), SZ_8K,
+							2, DMA_FROM_DEVICE, 0));
+	KUNIT_EXPECT_TRUE(test, t->bounce->limit.measure->window.open);
+	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
 	settle(t);
 	KUNIT_EXPECT_GT(test, t->bounce->mgr.memory, 0);
 }
@@ -1088,6 +1132,7 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_iova_errors),
 	KUNIT_CASE(bounce_is_timed),
 	KUNIT_CASE(bounce_list_is_timed),
+	KUNIT_CASE(bounce_list_above_the_limit),
 	KUNIT_CASE(bounce_iova_is_timed),
 	KUNIT_CASE(bounce_miss_is_not_timed),
 	KUNIT_CASE(bounce_counters_add_up),
