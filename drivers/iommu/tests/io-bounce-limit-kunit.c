@@ -240,7 +240,8 @@ static void limit_is_not_misled_by_outliers(struct kunit *test)
 		while (t->limit.rounds == before) {
 			u64 times = prandom_u32_state(&rnd) % 100 ? 1 : 20;
 			const u64 ns[] = {
-				times * BASE, times * (BASE - BASE / 100 * 15),
+				(u64)BASE * times,
+				(u64)(BASE - BASE / 100 * 15) * times,
 			};
 
 			map_ns(t, SZ_64K, 1, DMA_TO_DEVICE, ns);
