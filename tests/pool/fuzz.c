@@ -128,7 +128,7 @@ static void check_mark(const struct held *h)
 	stub_check(!memcmp(p, &h->mark, sizeof(h->mark)));
 	stub_check(!memcmp(p + size - sizeof(h->mark), &h->mark,
 			   sizeof(h->mark)));
-	stub_check(slot->orig == h->mark && slot->start == h->mark &&
+	stub_check(slot->orig == h->mark && slot->start == (u16)h->mark &&
 		   slot->len == size);
 	stub_check(!granules == (m.slot_shift == m.granule_shift));
 	for (i = 0; granules && i < 1U << (m.slot_shift - m.granule_shift); i++)

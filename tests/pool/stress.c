@@ -117,7 +117,7 @@ static void check_mark(const struct io_buffer *buf, u32 mark)
 
 	stub_check(words[0] == mark);
 	stub_check(words[SLOT_SIZE / sizeof(u32) - 1] == mark);
-	stub_check(slot->orig == mark && slot->start == mark);
+	stub_check(slot->orig == mark && slot->start == (u16)mark);
 	stub_check(slot->len == SLOT_SIZE);
 	stub_check(io_buffer_granules(buf)[0].phys == mark);
 	stub_check(io_buffer_granules(buf)[1].phys == mark);
