@@ -54,7 +54,7 @@
 
 /* How long to wait for a sample, and while another kind is due, in jiffies */
 #define STALL_TIME	HZ
-#define YIELD_TIME	(HZ / 10)
+#define YIELD_TIME	(HZ / 2)
 
 /* Deadlines are 32 bits of jiffies; those that are further ahead have wrapped around. */
 #define AHEAD_MAX	(64U * HZ)
