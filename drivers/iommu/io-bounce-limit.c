@@ -49,7 +49,7 @@
 #define LOOK_TIME	ROUND_MIN
 #define LOOK_AGAIN	(HZ / 4)
 
-/* While a sample is direct, so many mappings of each CPU are, too. */
+/* Most bounced mappings, for each CPU, that a direct trial diverts */
 #define DIVERTED_MAX	64
 
 /* How long to wait for a sample, and while another kind is due, in jiffies */

@@ -277,7 +277,7 @@ static void limit_knows_kinds_apart(struct kunit *test)
 
 	round_of(test, SZ_64K, 16, DMA_TO_DEVICE, TWICE, BASE);
 	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_64K, 5, DMA_TO_DEVICE));
-	/* A driver that does not know is told the same as one with many. */
+	/* 0 segments count as many. */
 	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_64K, 0, DMA_TO_DEVICE));
 	KUNIT_EXPECT_FALSE(test, bounced(t, LIMIT_MAX, 0, DMA_FROM_DEVICE));
 	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_32K + 1, 16, DMA_TO_DEVICE));
