@@ -4,13 +4,14 @@
  *
  *	map		to the slot, for all directions: a device that writes less
  *			than all of the buffer must not change the rest of it (as
- *			in swiotlb)
+ *			in swiotlb). Nothing with DMA_ATTR_OVERWRITE.
  *	unmap		from the slot, if the device may write
  *	sync for CPU	likewise, the part that is named
  *	sync for device	to the slot, the part that is named, if the device may read
  *
  * Each direction has slots of its own, so that a device has no permission that the
- * direction does not need.
+ * direction does not need, and so has DMA_ATTR_OVERWRITE: what a slot holds before the
+ * device writes must be nobody's secret.
  */
 
 #include <linux/crash_dump.h>
@@ -38,10 +39,10 @@ static __always_inline void count_hit(struct io_bounce *bounce,
 
 /* Count a miss, and request growth. */
 static noinline void count_miss(struct io_bounce *bounce, struct device *dev,
-				size_t size, enum dma_data_direction dir)
+				size_t size, enum dma_data_direction dir,
+				enum io_buffer_perm perm)
 {
 	struct io_buffer_limits limits = io_bounce_limits(bounce, dev);
-	enum io_buffer_perm perm = io_bounce_perm(dir);
 	enum io_buffer_miss reason = io_buffer_miss_reason(&bounce->mgr, perm,
 							   size, limits.dma_limit);
 
@@ -54,15 +55,18 @@ static noinline void count_miss(struct io_bounce *bounce, struct device *dev,
 static __always_inline bool get_slot(struct io_bounce *bounce,
 				     struct device *dev, size_t size,
 				     enum dma_data_direction dir,
+				     unsigned long attrs,
 				     enum io_bounce_counter hit,
 				     struct io_buffer *buf)
 {
-	if (likely(io_buffer_get(&bounce->mgr, io_bounce_perm(dir), size,
-				 device_dma_limit(dev), buf))) {
+	enum io_buffer_perm perm = io_bounce_perm(bounce, dir, attrs);
+
+	if (likely(io_buffer_get(&bounce->mgr, perm, size, device_dma_limit(dev),
+				 buf))) {
 		count_hit(bounce, dev, hit);
 		return true;
 	}
-	count_miss(bounce, dev, size, dir);
+	count_miss(bounce, dev, size, dir, perm);
 	return false;
 }
 
@@ -72,6 +76,7 @@ static __always_inline bool get_slot(struct io_bounce *bounce,
  * @dev: the device
  * @size: in bytes, at least 1
  * @dir: DMA direction
+ * @attrs: DMA_ATTR_*
  * @hit: the counter for success
  * @buf: filled in with the slot
  *
@@ -79,10 +84,10 @@ static __always_inline bool get_slot(struct io_bounce *bounce,
  * Return: false on a miss.
  */
 bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
-		   enum dma_data_direction dir, enum io_bounce_counter hit,
-		   struct io_buffer *buf)
+		   enum dma_data_direction dir, unsigned long attrs,
+		   enum io_bounce_counter hit, struct io_buffer *buf)
 {
-	return get_slot(bounce, dev, size, dir, hit, buf);
+	return get_slot(bounce, dev, size, dir, attrs, hit, buf);
 }
 
 /*
@@ -90,10 +95,9 @@ bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
  * reserve, so it comes first.
  */
 static bool get_slot_mandatory(struct io_bounce *bounce, struct device *dev,
-			       size_t size, enum dma_data_direction dir,
+			       size_t size, enum io_buffer_perm perm,
 			       struct io_buffer *buf)
 {
-	enum io_buffer_perm perm = io_bounce_perm(dir);
 	u64 limit = device_dma_limit(dev);
 
 	if (io_buffer_get_reserved(&bounce->mgr, perm, size, limit, buf))
@@ -284,7 +288,7 @@ clamp_to_mapping(struct device *dev, const struct io_buffer *buf, size_t offset,
 	return offset < slot->start || offset >= end ? 0 : end - offset;
 }
 
-static __always_inline void sync_in(struct io_bounce *bounce,
+static __always_inline void sync_in(const struct io_bounce *bounce,
 				    const struct io_buffer *buf, size_t offset,
 				    size_t len, enum dma_data_direction dir)
 {
@@ -293,7 +297,6 @@ static __always_inline void sync_in(struct io_bounce *bounce,
 					 dir);
 		arch_sync_dma_flush();
 	}
-	io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, len);
 }
 
 /**
@@ -304,13 +307,18 @@ static __always_inline void sync_in(struct io_bounce *bounce,
  * @offset: from the start of the slot, in bytes
  * @len: in bytes
  * @dir: DMA direction
+ *
+ * Does not copy if the device overwrites the slot.
  */
 void io_bounce_copy_in(struct io_bounce *bounce, struct device *dev,
 		       const struct io_buffer *buf, size_t offset, size_t len,
 		       enum dma_data_direction dir)
 {
 	len = clamp_to_mapping(dev, buf, offset, len);
-	copy_slot(buf, offset, len, true);
+	if (!buf->chunk->pool->overwrite) {
+		copy_slot(buf, offset, len, true);
+		io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, len);
+	}
 	sync_in(bounce, buf, offset, len, dir);
 }
 
@@ -359,7 +367,10 @@ fill_slot(struct io_bounce *bounce, struct device *dev,
 	};
 	io_bounce_check_begin(bounce, dev, buf);
 	io_bounce_check_link(buf, offset, phys, size);
-	copy_phys(phys, io_buffer_vaddr(buf) + offset, size, true);
+	if (!buf->chunk->pool->overwrite) {
+		copy_phys(phys, io_buffer_vaddr(buf) + offset, size, true);
+		io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, size);
+	}
 	sync_in(bounce, buf, offset, size, dir);
 	/* Otherwise a sync hands it over. */
 	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
@@ -371,12 +382,12 @@ fill_slot(struct io_bounce *bounce, struct device *dev,
 /* Out of line, so that its caller saves no registers for mappings that stay direct */
 static noinline dma_addr_t
 map_slot(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
-	 size_t size, enum dma_data_direction dir)
+	 size_t size, enum dma_data_direction dir, unsigned long attrs)
 {
 	size_t offset = phys & (io_bounce_granule(bounce) - 1);
 	struct io_buffer buf;
 
-	if (!get_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_SINGLE,
+	if (!get_slot(bounce, dev, offset + size, dir, attrs, IO_BOUNCE_HITS_SINGLE,
 		      &buf)) {
 		io_bounce_check_escaped(bounce, size, dir, 0);
 		return DMA_MAPPING_ERROR;
@@ -399,7 +410,8 @@ static void sample_direct(struct io_bounce *bounce, u16 sample, struct device *d
 
 static noinline dma_addr_t
 map_undecided(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
-	      size_t size, enum dma_data_direction dir, enum io_bounce_way way)
+	      size_t size, enum dma_data_direction dir, unsigned long attrs,
+	      enum io_bounce_way way)
 {
 	struct io_bounce_verdict verdict = io_bounce_decide(bounce, size, 1, dir, way);
 	u64 start = verdict.sample ? io_bounce_clock() : 0;
@@ -413,7 +425,7 @@ map_undecided(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 		return DMA_MAPPING_ERROR;
 	}
 
-	addr = map_slot(bounce, dev, phys, size, dir);
+	addr = map_slot(bounce, dev, phys, size, dir, attrs);
 	if (!verdict.sample)
 		return addr;
 	if (addr != DMA_MAPPING_ERROR && lookup_slot(bounce, dev, addr, &buf)) {
@@ -451,8 +463,8 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 	}
 	way = io_bounce_get_way(&bounce->limit, size, 1, dir);
 	if (likely(way == IO_BOUNCE_SLOT))
-		return map_slot(bounce, dev, phys, size, dir);
-	return map_undecided(bounce, dev, phys, size, dir, way);
+		return map_slot(bounce, dev, phys, size, dir, attrs);
+	return map_undecided(bounce, dev, phys, size, dir, attrs, way);
 }
 
 /**
@@ -474,18 +486,19 @@ dma_addr_t __io_bounce_map_mandatory(struct io_bounce *bounce,
 				     unsigned long attrs, bool grow)
 {
 	size_t len = (phys & (io_bounce_granule(bounce) - 1)) + size;
+	enum io_buffer_perm perm = io_bounce_perm(bounce, dir, 0);
 	struct io_buffer buf;
 
 	/* A slot with a mapping of 0 bytes would look free. */
 	if (!size || !io_bounce_supported(bounce, dev, attrs))
 		return DMA_MAPPING_ERROR;
-	if (!get_slot_mandatory(bounce, dev, len, dir, &buf) &&
-	    !(grow && io_buffer_grow_atomic(&bounce->mgr, io_bounce_perm(dir), len,
+	if (!get_slot_mandatory(bounce, dev, len, perm, &buf) &&
+	    !(grow && io_buffer_grow_atomic(&bounce->mgr, perm, len,
 					    device_dma_limit(dev), &buf))) {
 		/* Was counted before SWIOTLB failed, too */
 		if (grow && is_swiotlb_active(dev))
 			return DMA_MAPPING_ERROR;
-		count_miss(bounce, dev, len, dir);
+		count_miss(bounce, dev, len, dir, perm);
 		io_bounce_count(bounce, IO_BOUNCE_MANDATORY_MISSES, 1);
 		return DMA_MAPPING_ERROR;
 	}

@@ -12,6 +12,8 @@
  *		poison is no longer complete. What was synced for the CPU must
  *		not be written until it is unmapped or the device owns it again:
  *		the copy out would overwrite it. A checksum tells.
+ *		With DMA_ATTR_OVERWRITE the slot starts with poison as well,
+ *		and none of it may be left where it is copied out.
  *	DMA_TO_DEVICE
  *		The original must stay equal to the slot, which the device
  *		cannot write.
@@ -85,6 +87,7 @@ enum fault {
 	FAULT_WROTE,
 	FAULT_CHANGED,
 	FAULT_OVERWRITTEN,
+	FAULT_NOT_OVERWRITTEN,
 	FAULT_UNMAP_SIZE,
 	FAULT_SYNC_RANGE,
 	FAULT_IOVA_TO_PHYS,
@@ -98,6 +101,7 @@ static const char * const fault_names[NR_FAULTS] = {
 	[FAULT_WROTE]		= "written by the CPU while the device owned it",
 	[FAULT_CHANGED]		= "changed by the CPU after it was mapped",
 	[FAULT_OVERWRITTEN]	= "written by the CPU after a sync, and then overwritten",
+	[FAULT_NOT_OVERWRITTEN]	= "not overwritten by the device, but copied",
 	[FAULT_UNMAP_SIZE]	= "unmapped with another address or size than it was mapped",
 	[FAULT_SYNC_RANGE]	= "synced outside of the mapping",
 	[FAULT_IOVA_TO_PHYS]	= "iommu_iova_to_phys() called for a bounced address",
@@ -572,6 +576,25 @@ static void verify_synced(const struct io_buffer_guard *g, size_t start,
 	put_original(g, original);
 }
 
+/* Data of a disk may hold fewer bytes of poison in a row. */
+#define OVERWRITE_RUN	64
+
+/* Did the device overwrite [@start, @end) of the granule? */
+static void verify_overwritten(const struct io_buffer_guard *g, size_t start,
+			       size_t end, struct finding *f)
+{
+	size_t at, from = max_t(size_t, start, g->from);
+
+	end = min_t(size_t, end, g->to);
+	if (from >= end)
+		return;
+	sync_slot(g, from, end);
+	for (at = from; at + OVERWRITE_RUN <= end; at += OVERWRITE_RUN)
+		if (!memchr_inv(slot_memory(g) + at, POISON, OVERWRITE_RUN))
+			return note_fault(f, FAULT_NOT_OVERWRITTEN,
+					  offset_in_slot(g) + at, OVERWRITE_RUN);
+}
+
 /*
  * The device owns these blocks no longer. False if the memory is gone, and must not
  * be referenced.
@@ -790,6 +813,8 @@ void __io_bounce_check_link(const struct io_buffer *buf, size_t offset,
 	struct finding f = {};
 	size_t from, to;
 
+	if (buf->chunk->pool->overwrite)
+		memset(io_buffer_vaddr(buf) + offset, POISON, len);
 	scoped_guard(raw_spinlock_irqsave, &check_lock) {
 		for_each_guard(buf, g, offset, len, from, to) {
 			link_guard(g, granule, from, to, &f);
@@ -858,6 +883,8 @@ static bool take_range(const struct io_buffer *buf, size_t offset, size_t len,
 			continue;
 		if (check && !original_freed(g))
 			verify_synced(g, from, to, f);
+		if (check && buf->chunk->pool->overwrite)
+			verify_overwritten(g, from, to, f);
 		if (!take_back(g, blocks_touched(g, from, to), check, f))
 			there = false;
 	}

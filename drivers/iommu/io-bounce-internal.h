@@ -117,8 +117,8 @@ void io_bounce_setup(struct io_bounce *bounce, bool coherent,
 		     size_t memory_max);
 void io_bounce_teardown(struct io_bounce *bounce);
 bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
-		   enum dma_data_direction dir, enum io_bounce_counter hit,
-		   struct io_buffer *buf);
+		   enum dma_data_direction dir, unsigned long attrs,
+		   enum io_bounce_counter hit, struct io_buffer *buf);
 void io_bounce_put(struct io_bounce *bounce, struct device *dev,
 		   dma_addr_t addr, const struct io_buffer *buf);
 bool io_bounce_lookup(struct io_bounce *bounce, struct device *dev,
@@ -181,14 +181,21 @@ static inline void io_bounce_count(struct io_bounce *bounce,
 		io_bounce_count_early(bounce, counter, add);
 }
 
-/* The permission that a direction needs */
+/*
+ * The permission that a mapping needs. A device that reports success although it did not
+ * overwrite all returns what was in the slot: untrusted devices must not.
+ */
 static __always_inline enum io_buffer_perm
-io_bounce_perm(enum dma_data_direction dir)
+io_bounce_perm(const struct io_bounce *bounce, enum dma_data_direction dir,
+	       unsigned long attrs)
 {
 	static_assert((int)IO_BUFFER_READ_WRITE - DMA_BIDIRECTIONAL == 0);
 	static_assert((int)IO_BUFFER_READ - DMA_TO_DEVICE == 0);
 	static_assert((int)IO_BUFFER_WRITE - DMA_FROM_DEVICE == 0);
 
+	if (attrs & DMA_ATTR_OVERWRITE && dir == DMA_FROM_DEVICE &&
+	    !READ_ONCE(bounce->wipe))
+		return IO_BUFFER_OVERWRITE;
 	return (enum io_buffer_perm)dir;
 }
 

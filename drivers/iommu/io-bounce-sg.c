@@ -76,12 +76,13 @@ static void unlink_list(const struct io_buffer *buf, size_t offset, size_t len)
 
 /* Get a slot for several buffers, if that is the verdict. */
 static bool get_list_slot(struct io_bounce *bounce, struct device *dev, size_t len,
-			  enum dma_data_direction dir, enum io_bounce_counter hit,
-			  struct io_bounce_verdict verdict, struct io_buffer *buf)
+			  enum dma_data_direction dir, unsigned long attrs,
+			  enum io_bounce_counter hit, struct io_bounce_verdict verdict,
+			  struct io_buffer *buf)
 {
 	if (!verdict.bounce)
 		return false;
-	if (io_bounce_get(bounce, dev, len, dir, hit, buf))
+	if (io_bounce_get(bounce, dev, len, dir, attrs, hit, buf))
 		return true;
 	if (verdict.sample)
 		io_bounce_sample_end(&bounce->limit, verdict.sample, 0, false);
@@ -243,7 +244,8 @@ int __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 		if (!verdict.bounce)
 			sample_sg(bounce, verdict.sample, dev, sg, nents, dir);
 	}
-	if (!get_list_slot(bounce, dev, len, dir, IO_BOUNCE_HITS_SG, verdict, &buf)) {
+	if (!get_list_slot(bounce, dev, len, dir, attrs, IO_BOUNCE_HITS_SG, verdict,
+			   &buf)) {
 		io_bounce_check_escaped(bounce, total, dir, attrs);
 		return 0;
 	}
@@ -403,7 +405,7 @@ static void sample_iova(struct io_bounce *bounce, u16 sample, struct device *dev
 static noinline bool
 alloc_state(struct io_bounce *bounce, struct device *dev, struct dma_iova_state *state,
 	    phys_addr_t phys, size_t size, unsigned int nr_segs,
-	    enum dma_data_direction dir, enum io_bounce_way way)
+	    enum dma_data_direction dir, unsigned long attrs, enum io_bounce_way way)
 {
 	struct io_bounce_verdict verdict = io_bounce_decide(bounce, size, nr_segs, dir,
 							    way);
@@ -416,7 +418,7 @@ alloc_state(struct io_bounce *bounce, struct device *dev, struct dma_iova_state 
 		if (!verdict.bounce)
 			sample_iova(bounce, verdict.sample, dev, size, nr_segs);
 	}
-	if (!get_list_slot(bounce, dev, offset + size, dir, IO_BOUNCE_HITS_IOVA,
+	if (!get_list_slot(bounce, dev, offset + size, dir, attrs, IO_BOUNCE_HITS_IOVA,
 			   verdict, &buf)) {
 		io_bounce_check_escaped(bounce, size, dir, 0);
 		return false;
@@ -462,7 +464,7 @@ bool __io_bounce_iova_alloc(struct io_bounce *bounce, struct device *dev,
 		return false;
 	}
 	way = io_bounce_get_way(&bounce->limit, size, nr_segs, dir);
-	return alloc_state(bounce, dev, state, phys, size, nr_segs, dir, way);
+	return alloc_state(bounce, dev, state, phys, size, nr_segs, dir, attrs, way);
 }
 
 /* The slot of a state, and where in it @offset is. */

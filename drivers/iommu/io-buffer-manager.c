@@ -226,6 +226,7 @@ static int perm_to_prot(enum io_buffer_perm perm)
 	case IO_BUFFER_READ:
 		return IOMMU_READ;
 	case IO_BUFFER_WRITE:
+	case IO_BUFFER_OVERWRITE:
 		return IOMMU_WRITE;
 	default:
 		return IOMMU_READ | IOMMU_WRITE;
@@ -251,6 +252,7 @@ io_buffer_make_pool(struct io_buffer_manager *mgr, unsigned int nr, gfp_t gfp)
 				     mgr->granule_shift, mgr->nr_regions, gfp);
 	if (!pool)
 		return NULL;
+	pool->overwrite = perm == IO_BUFFER_OVERWRITE;
 	pool->reserve = nr >= IO_BUFFER_NR_POOLS &&
 			(!class || class == io_buffer_size_class(mgr, IO_BUFFER_RESERVE_SLOT));
 	scoped_guard(spinlock_irqsave, &mgr->chunk_lock) {
@@ -605,7 +607,7 @@ void io_buffer_refill_reserve(struct io_buffer_manager *mgr)
 	};
 	unsigned int i;
 
-	for (i = 0; i < IO_BUFFER_NR_PERMS * ARRAY_SIZE(classes); i++) {
+	for (i = 0; i < IO_BUFFER_OVERWRITE * ARRAY_SIZE(classes); i++) {
 		unsigned int class = classes[i % ARRAY_SIZE(classes)];
 		unsigned int nr = IO_BUFFER_NR_POOLS +
 				  io_buffer_pool_nr(i / ARRAY_SIZE(classes), class);

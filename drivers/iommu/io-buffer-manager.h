@@ -44,11 +44,16 @@ struct iova_domain;
  * are assigned under @chunk_lock.
  */
 
-/* What a device may do with a slot. The values are those of enum dma_data_direction. */
+/*
+ * What a device may do with a slot. The first values are those of enum
+ * dma_data_direction. Slots of the last one hold nothing but what devices of the domain
+ * wrote there. The reserve has none of these.
+ */
 enum io_buffer_perm {
 	IO_BUFFER_READ_WRITE,
 	IO_BUFFER_READ,
 	IO_BUFFER_WRITE,
+	IO_BUFFER_OVERWRITE,
 	IO_BUFFER_NR_PERMS
 };
 
@@ -70,7 +75,7 @@ enum io_buffer_perm {
 
 /* The reserve has a chunk of slots of one granule, and one of slots of this size. */
 #define IO_BUFFER_RESERVE_SLOT	SZ_64K
-#define IO_BUFFER_RESERVE	(2 * IO_BUFFER_NR_PERMS * \
+#define IO_BUFFER_RESERVE	(2 * IO_BUFFER_OVERWRITE * \
 				 max_t(size_t, IO_BUFFER_MIN_CHUNK, PAGE_SIZE))
 
 /* The reason of a miss */

@@ -198,6 +198,7 @@ struct io_buffer_chunk {
  * @max_chunks: entries in @chunks less one
  * @nr_chunks: chunks online
  * @reserve: the manager keeps one chunk, idle or not
+ * @overwrite: only devices write to the slots
  * @end: all chunks have a lower index
  * @full: a bit for each chunk, set after a search found no free slot in it
  * @chunks: the chunks, with gaps; always NULL at @max_chunks, the initial hint
@@ -212,6 +213,7 @@ struct io_buffer_pool {
 	unsigned int max_chunks;
 	unsigned int nr_chunks;
 	bool reserve;
+	bool overwrite;
 	unsigned int end;
 	unsigned long *full;
 	struct io_buffer_chunk __rcu *chunks[];

@@ -431,6 +431,60 @@ static void check_reader_finds_poison(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
 
+static dma_addr_t map_overwrite(struct check_test *t, void *p, size_t size)
+{
+	phys_addr_t phys = virt_to_phys(p);
+	dma_addr_t addr;
+
+	addr = __io_bounce_map(t->bounce, t->dev, phys, size, DMA_FROM_DEVICE,
+			       DMA_ATTR_OVERWRITE);
+	if (addr != DMA_MAPPING_ERROR)
+		return addr;
+	flush_work(&t->bounce->mgr.work);
+	return __io_bounce_map(t->bounce, t->dev, phys, size, DMA_FROM_DEVICE,
+			       DMA_ATTR_OVERWRITE);
+}
+
+static void check_not_overwritten(struct kunit *test)
+{
+	const size_t size = PAGE_SIZE + 100;
+	struct check_test *t = test->priv;
+	dma_addr_t addr;
+	unsigned int i;
+
+	/* All of it, or 63 bytes less; or the request has failed. */
+	for (i = 0; i < 3; i++) {
+		addr = map_overwrite(t, t->p, size);
+		KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+		KUNIT_EXPECT_TRUE(test, all(device(t, addr), POISON, size));
+		if (i < 2)
+			memset(device(t, addr), NEW, size - 63 * i);
+		if (i < 2)
+			unmap(t, addr, size, DMA_FROM_DEVICE);
+		else
+			unmap_skip(t, addr, size, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), 0);
+		if (i < 2)
+			KUNIT_EXPECT_TRUE(test, all(t->p, NEW, size - 63 * i));
+	}
+
+	/* The second page is not written, then the first one. */
+	for (i = 0; i < 2; i++) {
+		elsewhere(t);
+		addr = map_overwrite(t, t->p, size);
+		memset(device(t, addr) + i * PAGE_SIZE, NEW, i ? 100 : PAGE_SIZE);
+		unmap(t, addr, size, DMA_FROM_DEVICE);
+		KUNIT_EXPECT_EQ(test, reports(t), 1);
+	}
+
+	/* Synced before it is written */
+	elsewhere(t);
+	addr = map_overwrite(t, t->p, size);
+	for_cpu(t, addr, 64, DMA_FROM_DEVICE);
+	KUNIT_EXPECT_EQ(test, reports(t), 1);
+	unmap_skip(t, addr, size, DMA_FROM_DEVICE);
+}
+
 static void check_unmap_size(struct kunit *test)
 {
 	struct check_test *t = test->priv;
@@ -1485,6 +1539,7 @@ static struct kunit_case check_cases[] = {
 	KUNIT_CASE(check_changed_after_map),
 	KUNIT_CASE(check_written_after_sync),
 	KUNIT_CASE(check_reader_finds_poison),
+	KUNIT_CASE(check_not_overwritten),
 	KUNIT_CASE(check_unmap_size),
 	KUNIT_CASE(check_sync_range),
 	KUNIT_CASE(check_mapped_twice),

@@ -1030,6 +1030,152 @@ static void bounce_wipes_for_the_untrusted(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, memchr_inv(slot, 0, 4 * SZ_4K));
 }
 
+/* Map, if need be twice. */
+static dma_addr_t map_overwrite(struct bounce_test *t, void *p, size_t size,
+				enum dma_data_direction dir)
+{
+	phys_addr_t phys = virt_to_phys(p);
+	dma_addr_t addr;
+
+	addr = __io_bounce_map(t->bounce, t->dev, phys, size, dir, DMA_ATTR_OVERWRITE);
+	if (addr != DMA_MAPPING_ERROR)
+		return addr;
+	settle(t);
+	return __io_bounce_map(t->bounce, t->dev, phys, size, dir, DMA_ATTR_OVERWRITE);
+}
+
+static void bounce_overwrite(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	u8 *p = t->pages + 100;
+	dma_addr_t addr, other;
+	u8 *slot;
+
+	addr = map_overwrite(t, p, 2000, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_EQ(test, mock_domain_prot(t->fake, addr), IOMMU_WRITE);
+	slot = seen_by_device(t, addr);
+	KUNIT_EXPECT_NULL(test, memchr_inv(slot, 0, 2000));
+	memset(slot, 8, 2000);
+	__io_bounce_unmap(t->bounce, t->dev, addr, 2000, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_NULL(test, memchr_inv(p, 8, 2000));
+	KUNIT_EXPECT_EQ(test, p[-1], GUARD);
+	KUNIT_EXPECT_EQ(test, p[2000], GUARD);
+
+	/* A request that fails leaves its buffer alone. */
+	memset(p, 7, 2000);
+	KUNIT_ASSERT_EQ(test, map_overwrite(t, p, 2000, DMA_FROM_DEVICE), addr);
+	memset(slot, 9, 500);
+	__io_bounce_unmap(t->bounce, t->dev, addr, 2000, DMA_FROM_DEVICE,
+			  DMA_ATTR_SKIP_CPU_SYNC);
+	KUNIT_EXPECT_NULL(test, memchr_inv(p, 7, 2000));
+	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_BYTES_IN), 0);
+
+	/* Copies of other buffers go to other slots. */
+	other = map(t, p, 2000, DMA_FROM_DEVICE);
+	KUNIT_ASSERT_NE(test, other, DMA_MAPPING_ERROR);
+	__io_bounce_unmap(t->bounce, t->dev, other, 2000, DMA_FROM_DEVICE, 0);
+	KUNIT_ASSERT_EQ(test, map_overwrite(t, p, 2000, DMA_FROM_DEVICE), addr);
+	KUNIT_EXPECT_NULL(test, memchr_inv(slot, 9, 500));
+	KUNIT_EXPECT_NULL(test, memchr_inv(slot + 500, 8, 1500));
+	__io_bounce_unmap(t->bounce, t->dev, addr, 2000, DMA_FROM_DEVICE,
+			  DMA_ATTR_SKIP_CPU_SYNC);
+}
+
+/* By a device that reads the buffer, an untrusted one, and where bouncing is mandatory */
+static void bounce_overwrite_is_ignored(struct kunit *test)
+{
+	static const enum dma_data_direction dirs[] = {
+		DMA_TO_DEVICE, DMA_BIDIRECTIONAL, DMA_FROM_DEVICE,
+	};
+	struct bounce_test *t = test->priv;
+	dma_addr_t addr;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(dirs); i++) {
+		t->bounce->wipe = dirs[i] == DMA_FROM_DEVICE;
+		addr = map_overwrite(t, t->pages, 2000, dirs[i]);
+		KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+		KUNIT_EXPECT_NULL(test, memchr_inv(seen_by_device(t, addr), GUARD, 2000));
+		__io_bounce_unmap(t->bounce, t->dev, addr, 2000, dirs[i], 0);
+	}
+
+	t->bounce->wipe = false;
+	addr = __io_bounce_map_mandatory(t->bounce, t->dev, virt_to_phys(t->pages), 2000,
+					 DMA_FROM_DEVICE, DMA_ATTR_OVERWRITE, false);
+	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+	KUNIT_EXPECT_NULL(test, memchr_inv(seen_by_device(t, addr), GUARD, 2000));
+	__io_bounce_unmap(t->bounce, t->dev, addr, 2000, DMA_FROM_DEVICE, 0);
+}
+
+static void bounce_overwrite_list(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	struct scatterlist sg[2];
+	unsigned int i;
+
+	sg_init_table(sg, 2);
+	sg_set_buf(&sg[0], t->pages + 2 * SZ_4K, SZ_4K);
+	sg_set_buf(&sg[1], t->pages, 3000);
+	for (i = 0; i < 2; i++) {
+		if (__io_bounce_map_sg(t->bounce, t->dev, sg, 2, DMA_FROM_DEVICE,
+				       DMA_ATTR_OVERWRITE))
+			break;
+		settle(t);
+	}
+	KUNIT_ASSERT_LT(test, i, 2);
+	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[0]), SZ_4K + 3000);
+	KUNIT_EXPECT_NULL(test, memchr_inv(seen_by_device(t, sg_dma_address(&sg[0])), 0,
+					   SZ_4K + 3000));
+	memset(seen_by_device(t, sg_dma_address(&sg[0])), 8, SZ_4K + 3000);
+	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + 2 * SZ_4K, 8, SZ_4K));
+	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 8, 3000));
+	KUNIT_EXPECT_EQ(test, t->pages[3000], GUARD);
+}
+
+/* What counts is what the allocation was told. */
+static void bounce_overwrite_iova(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	phys_addr_t phys = virt_to_phys(t->pages);
+	struct dma_iova_state state;
+	unsigned int i;
+	u8 *slot;
+
+	for (i = 0; i < 2; i++) {
+		state = (struct dma_iova_state) {};
+		if (__io_bounce_iova_alloc(t->bounce, t->dev, &state, phys, SZ_8K, 2,
+					   DMA_FROM_DEVICE, DMA_ATTR_OVERWRITE))
+			break;
+		settle(t);
+	}
+	KUNIT_ASSERT_LT(test, i, 2);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state, phys, 0,
+						  SZ_4K, DMA_FROM_DEVICE,
+						  DMA_ATTR_OVERWRITE), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
+						  phys + 2 * SZ_4K, SZ_4K, SZ_4K,
+						  DMA_FROM_DEVICE, 0), 0);
+	slot = seen_by_device(t, state.addr);
+	KUNIT_EXPECT_NULL(test, memchr_inv(slot, 0, SZ_8K));
+	memset(slot, 8, SZ_8K);
+	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_4K, DMA_FROM_DEVICE, 0);
+	io_bounce_iova_unlink(t->bounce, t->dev, &state, SZ_4K, SZ_4K, DMA_FROM_DEVICE,
+			      DMA_ATTR_SKIP_CPU_SYNC);
+	io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 8, SZ_4K));
+	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + SZ_4K, GUARD, 3 * SZ_4K));
+
+	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state, phys, 0,
+						  SZ_4K, DMA_FROM_DEVICE,
+						  DMA_ATTR_OVERWRITE), 0);
+	KUNIT_EXPECT_NULL(test, memchr_inv(seen_by_device(t, state.addr), 8, SZ_4K));
+	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_4K, DMA_FROM_DEVICE, 0);
+	io_bounce_iova_free(t->bounce, t->dev, state.addr);
+}
+
 #define COUNT_ROUNDS	1600
 #define COUNT_CPUS	4
 
@@ -1143,6 +1289,10 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_mandatory),
 	KUNIT_CASE(bounce_mandatory_grows),
 	KUNIT_CASE(bounce_wipes_for_the_untrusted),
+	KUNIT_CASE(bounce_overwrite),
+	KUNIT_CASE(bounce_overwrite_is_ignored),
+	KUNIT_CASE(bounce_overwrite_list),
+	KUNIT_CASE(bounce_overwrite_iova),
 	{}
 };
 
