@@ -13,7 +13,9 @@
  *		not be written until it is unmapped or the device owns it again:
  *		the copy out would overwrite it. A checksum tells.
  *		With DMA_ATTR_OVERWRITE the slot starts with poison as well,
- *		and none of it may be left where it is copied out.
+ *		and none of it may be left where it is copied out. So nothing
+ *		comes back of a request that failed; memory of user space and
+ *		the page cache is not poisoned then.
  *	DMA_TO_DEVICE
  *		The original must stay equal to the slot, which the device
  *		cannot write.
@@ -862,7 +864,9 @@ void __io_bounce_check_own(const struct io_buffer *buf, size_t offset,
 		if (!is_mapped(g))
 			continue;
 		g->synced &= ~blocks_touched(g, from, to);
-		if (g->shared || original_freed(g))
+		/* What user space has is not in the slot, and must not get lost. */
+		if (g->shared || original_freed(g) ||
+		    (g->mutable && buf->chunk->pool->overwrite))
 			continue;
 		blocks = blocks_covered(g, from, to);
 		g->owned |= blocks;

@@ -627,7 +627,8 @@ void io_buffer_refill_reserve(struct io_buffer_manager *mgr)
  * @mgr: the manager of the domain
  * @limits: of a device
  *
- * Unless memory is short, the reserve has two chunks for each permission on return.
+ * Unless memory is short, the reserve has two chunks for each permission that it serves
+ * on return.
  * io_buffer_grow_atomic() works from then on.
  *
  * Context: may sleep.
