@@ -299,26 +299,14 @@ static __always_inline void sync_in(const struct io_bounce *bounce,
 	}
 }
 
-/**
- * io_bounce_copy_in - copy part of a mapping to its slot
- * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @buf: the slot
- * @offset: from the start of the slot, in bytes
- * @len: in bytes
- * @dir: DMA direction
- *
- * Does not copy if the device overwrites the slot.
- */
+static
 void io_bounce_copy_in(struct io_bounce *bounce, struct device *dev,
 		       const struct io_buffer *buf, size_t offset, size_t len,
 		       enum dma_data_direction dir)
 {
 	len = clamp_to_mapping(dev, buf, offset, len);
-	if (!buf->chunk->pool->overwrite) {
-		copy_slot(buf, offset, len, true);
-		io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, len);
-	}
+	copy_slot(buf, offset, len, true);
+	io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, len);
 	sync_in(bounce, buf, offset, len, dir);
 }
 
@@ -351,6 +339,36 @@ void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 	io_bounce_count(bounce, IO_BOUNCE_BYTES_OUT, len);
 }
 
+static __always_inline void fill(struct io_bounce *bounce,
+				 const struct io_buffer *buf, size_t offset,
+				 phys_addr_t phys, size_t len,
+				 enum dma_data_direction dir)
+{
+	if (!buf->chunk->pool->overwrite) {
+		copy_phys(phys, io_buffer_vaddr(buf) + offset, len, true);
+		io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, len);
+	}
+	sync_in(bounce, buf, offset, len, dir);
+}
+
+/**
+ * io_bounce_fill - hand part of a slot to the device
+ * @bounce: the bounce buffers of the domain
+ * @buf: the slot
+ * @offset: from the start of the slot, in bytes
+ * @phys: physical address of the buffer there
+ * @len: in bytes
+ * @dir: DMA direction
+ *
+ * Copies the buffer unless the device overwrites it.
+ */
+void io_bounce_fill(struct io_bounce *bounce, const struct io_buffer *buf,
+		    size_t offset, phys_addr_t phys, size_t len,
+		    enum dma_data_direction dir)
+{
+	fill(bounce, buf, offset, phys, len, dir);
+}
+
 /* Use a slot for a buffer; returns the DMA address. */
 static __always_inline dma_addr_t
 fill_slot(struct io_bounce *bounce, struct device *dev,
@@ -367,11 +385,7 @@ fill_slot(struct io_bounce *bounce, struct device *dev,
 	};
 	io_bounce_check_begin(bounce, dev, buf);
 	io_bounce_check_link(buf, offset, phys, size);
-	if (!buf->chunk->pool->overwrite) {
-		copy_phys(phys, io_buffer_vaddr(buf) + offset, size, true);
-		io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, size);
-	}
-	sync_in(bounce, buf, offset, size, dir);
+	fill(bounce, buf, offset, phys, size, dir);
 	/* Otherwise a sync hands it over. */
 	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
 		io_bounce_check_own(buf, offset, size);

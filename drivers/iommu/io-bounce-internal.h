@@ -123,9 +123,9 @@ void io_bounce_put(struct io_bounce *bounce, struct device *dev,
 		   dma_addr_t addr, const struct io_buffer *buf);
 bool io_bounce_lookup(struct io_bounce *bounce, struct device *dev,
 		      dma_addr_t addr, struct io_buffer *buf);
-void io_bounce_copy_in(struct io_bounce *bounce, struct device *dev,
-		       const struct io_buffer *buf, size_t offset, size_t len,
-		       enum dma_data_direction dir);
+void io_bounce_fill(struct io_bounce *bounce, const struct io_buffer *buf,
+		    size_t offset, phys_addr_t phys, size_t len,
+		    enum dma_data_direction dir);
 void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 			const struct io_buffer *buf, size_t offset, size_t len,
 			enum dma_data_direction dir);

@@ -262,7 +262,7 @@ int __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 			begin_list(&buf, at, s->length);
 		link_list(&buf, at, sg_phys(s), s->length);
 		io_bounce_check_link(&buf, at, sg_phys(s), s->length);
-		io_bounce_copy_in(bounce, dev, &buf, at, s->length, dir);
+		io_bounce_fill(bounce, &buf, at, sg_phys(s), s->length, dir);
 
 		cur = add_segment(cur, s, addr, &l, max_len);
 		if (s != cur) {
@@ -532,7 +532,7 @@ int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 		start = io_bounce_clock();
 	link_list(&buf, in_slot, phys, size);
 	io_bounce_check_link(&buf, in_slot, phys, size);
-	io_bounce_copy_in(bounce, dev, &buf, in_slot, size, dir);
+	io_bounce_fill(bounce, &buf, in_slot, phys, size, dir);
 	io_bounce_check_own(&buf, in_slot, size);
 	if (unlikely(sample))
 		io_bounce_sample_add(&bounce->limit, sample, start);
