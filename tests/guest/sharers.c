@@ -22,9 +22,12 @@
 #include <unistd.h>
 
 #define BYTES	(64 << 10)
+/* A page must be written to again before the device is done with all of them. */
+#define FILE_BYTES	(1 << 20)
 #define TIMES	100
 
 static char *buffer;
+static unsigned int bytes = BYTES;
 static int fd;
 static int ended;
 
@@ -41,7 +44,7 @@ static void *scribble(void *unused)
 {
 	(void)unused;
 	for (unsigned int n = 0; !__atomic_load_n(&ended, __ATOMIC_RELAXED); n++)
-		*(volatile char *)(buffer + n * 509 % BYTES) = n;
+		*(volatile char *)(buffer + n * 509ULL % bytes) = n;
 	return NULL;
 }
 
@@ -72,7 +75,7 @@ static void write_once(int n)
 static void write_back(int n)
 {
 	(void)n;
-	if (msync(buffer, BYTES, MS_SYNC))
+	if (msync(buffer, bytes, MS_SYNC))
 		err(1, "msync");
 }
 
@@ -86,9 +89,10 @@ int main(int argc, char **argv)
 	if (fd < 0)
 		err(1, "%s", argv[2]);
 	if (file) {
-		if (ftruncate(fd, BYTES))
+		bytes = FILE_BYTES;
+		if (ftruncate(fd, bytes))
 			err(1, "ftruncate");
-		buffer = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		buffer = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	} else {
 		buffer = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	}
