@@ -68,7 +68,7 @@ uint64_t stub_phys(const void *p)
 	return (uintptr_t)p + PHYS_OFFSET;
 }
 
-/* The IOMMU. Whoever owns the pool serialises these. */
+/* The IOMMU. The owner of the pool serialises these. */
 
 #define MAX_MAPPINGS	64
 

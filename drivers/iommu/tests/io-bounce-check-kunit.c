@@ -1299,7 +1299,7 @@ static void pretend(struct page *page, enum owner owner, bool on)
 		folio_clear_lru(folio);
 }
 
-/* Whoever it belongs to, since before it was mapped or not */
+/* All owners; the memory is theirs before it is mapped, or from then on. */
 static void check_memory_of_others_may_change(struct kunit *test)
 {
 	struct check_test *t = test->priv;

@@ -604,7 +604,7 @@ static void manager_grows_at_once_and_later(struct kunit *test)
 	KUNIT_EXPECT_GT(test, t->mgr->memory, 8 * SZ_64K);
 }
 
-/* Whoever cannot wait clears little memory, and more only if regions are scarce. */
+/* Growth in atomic context clears little memory, more only if regions are scarce. */
 static void manager_grows_at_once_by_little(struct kunit *test)
 {
 	struct manager_test *t = test->priv;
@@ -742,7 +742,7 @@ static void manager_reserve_is_left_alone(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, delayed_work_pending(&t->mgr->age_work));
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, 6 * SZ_64K);
 
-	/* But for a chunk that comes on top of it */
+	/* A chunk that is added to the reserve is reclaimed. */
 	no_worker(t);
 	KUNIT_ASSERT_TRUE(test, get_reserved(t, IO_BUFFER_READ, SZ_4K, &buf));
 	KUNIT_ASSERT_TRUE(test, grow_now(t, IO_BUFFER_READ, SZ_4K, &more));
@@ -1118,7 +1118,7 @@ static size_t inflate(struct kunit *test, struct manager_test *t)
 	return t->mgr->memory;
 }
 
-/* Whoever is asked for memory gives some; those who gave none may grow. */
+/* A domain that is asked for memory gives some; the others may grow. */
 static void manager_shrinks_fairly(struct kunit *test)
 {
 	struct manager_test *t = test->priv, other = {};

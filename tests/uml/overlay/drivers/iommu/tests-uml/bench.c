@@ -275,7 +275,7 @@ static noinline void copy_by_rep_movsb(void *to, const void *from, size_t len)
 
 typedef void (*copy_fn)(void *to, const void *from, size_t len);
 
-/* So many copies among buffers that are all in the cache: ns for all of them */
+/* Returns the ns that NR_COPIES copies take among buffers that are all in the cache. */
 static u64 time_copies(copy_fn copy, u8 *memory, size_t len)
 {
 	u64 begin = ktime_get_ns();
