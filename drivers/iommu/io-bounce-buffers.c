@@ -399,7 +399,7 @@ map_slot(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	 size_t size, enum dma_data_direction dir, unsigned long attrs)
 {
 	size_t offset = phys & (io_bounce_granule(bounce) - 1);
-	struct io_buffer buf;
+	struct io_buffer buf __uninitialized; /* get_slot() fills it in */
 
 	if (!get_slot(bounce, dev, offset + size, dir, attrs, IO_BOUNCE_HITS_SINGLE,
 		      &buf)) {
@@ -571,7 +571,7 @@ static noinline bool
 unmap_bounced(struct io_bounce *bounce, struct device *dev, dma_addr_t addr,
 	      size_t size, enum dma_data_direction dir, unsigned long attrs)
 {
-	struct io_buffer buf;
+	struct io_buffer buf __uninitialized; /* lookup_slot() fills it in */
 
 	if (!lookup_slot(bounce, dev, addr, &buf))
 		return true;

@@ -641,7 +641,9 @@ static u32 guard_stack(const struct io_buffer_guard *g)
 {
 	size_t nr = (g - g->chunk->guards) >> io_buffer_granules_shift(g->chunk);
 
-	return g->chunk->slots[nr].life.stack;
+	struct io_buffer buf = io_buffer_nr(g->chunk, nr);
+
+	return io_buffer_slot(&buf)->life.stack;
 }
 
 /* Who has the same bytes? Where one writes, nobody's copy is the right one. */
@@ -1162,10 +1164,10 @@ void __io_bounce_check_iova_to_phys(struct iommu_domain *domain,
 static unsigned int scan_chunk(struct io_buffer_chunk *chunk,
 			       unsigned long born_before)
 {
-	struct io_buffer buf = { .chunk = chunk };
-	unsigned int old = 0;
+	unsigned int nr, old = 0;
 
-	for (; buf.nr < chunk->size >> chunk->slot_shift; buf.nr++) {
+	for (nr = 0; nr < chunk->size >> chunk->slot_shift; nr++) {
+		struct io_buffer buf = io_buffer_nr(chunk, nr);
 		struct io_buffer_slot slot;
 		struct finding f = {};
 		bool found = false;

@@ -161,12 +161,16 @@ void io_bounce_debugfs_remove(struct io_bounce *bounce);
 /* The window is within what the domain can translate. */
 static __always_inline u64 device_dma_limit(struct device *dev)
 {
-	return min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
+	u64 limit = dma_get_mask(dev);
+
+	if (unlikely(dev->bus_dma_limit))
+		limit = min(limit, dev->bus_dma_limit);
+	return limit;
 }
 
 static inline size_t io_bounce_granule(const struct io_bounce *bounce)
 {
-	return 1UL << bounce->mgr.granule_shift;
+	return (size_t)bounce->mgr.granule_mask + 1;
 }
 
 static inline void io_bounce_count(struct io_bounce *bounce,

@@ -468,6 +468,32 @@ static int grow_pool(struct io_buffer_manager *mgr, unsigned int nr)
 	return io_buffer_add_chunk(mgr, nr, pool, size, GROW_GFP, NULL);
 }
 
+/**
+ * io_buffer_relieve - grow a pool in which CPUs share words
+ * @mgr: the manager of the domain
+ * @nr: number of the pool
+ * @pool: the pool
+ *
+ * Slots beyond what is in use let each CPU have words of its own. Uses at most half of
+ * the budget, and leaves at least half of the slots in use.
+ *
+ * Context: may sleep; the caller holds the lock of @mgr.
+ */
+void io_buffer_relieve(struct io_buffer_manager *mgr, unsigned int nr,
+		       struct io_buffer_pool *pool)
+{
+	size_t used = (size_t)io_buffer_pool_used(pool) << pool->slot_shift;
+	size_t size = (size_t)READ_ONCE(pool->nr_slots) << pool->slot_shift;
+
+	if (size + min_chunk_size(pool) > 2 * used ||
+	    READ_ONCE(mgr->memory) + 2 * used - size > mgr->memory_max / 2 ||
+	    time_before64(get_jiffies_64(), READ_ONCE(mgr->retry_at)))
+		return;
+	size = min(next_chunk_size(mgr, nr, pool), rounddown_pow_of_two(2 * used - size));
+	if (size && io_buffer_add_chunk(mgr, nr, pool, size, GROW_GFP, NULL) == -ENOMEM)
+		io_buffer_retry_later(mgr);
+}
+
 /* Let misses wake the worker again. */
 void io_buffer_clear_pending(struct io_buffer_manager *mgr)
 {
@@ -833,6 +859,7 @@ void io_buffer_manager_init(struct io_buffer_manager *mgr,
 	mgr->domain = domain;
 	mgr->iovad = iovad;
 	mgr->granule_shift = iova_shift(iovad);
+	mgr->granule_mask = BIT(mgr->granule_shift) - 1;
 	mgr->memory_max = min_t(size_t, memory_max, IO_BUFFER_MAX_WINDOW);
 	mgr->group = -1;
 	mgr->last = U64_MAX;

@@ -112,6 +112,7 @@ struct io_buffer_limits {
  * @last: last IOVA of the window; U64_MAX if there is none yet
  * @region_shift: log2 of the bytes in a region
  * @granule_shift: log2 of the bytes in a granule
+ * @granule_mask: offsets in a granule
  * @nr_regions: entries in @regions
  *
  * Also read there; entries are set under @chunk_lock:
@@ -153,6 +154,7 @@ struct io_buffer_manager {
 	u64 last;
 	u8 region_shift;
 	u8 granule_shift;
+	u32 granule_mask;
 	unsigned int nr_regions;
 	struct io_buffer_chunk **regions;
 	struct io_buffer_pool *pools[IO_BUFFER_NR_PERMS][IO_BUFFER_NR_CLASSES];
@@ -218,6 +220,8 @@ extern struct list_head io_buffer_managers;
 extern struct mutex io_buffer_managers_lock;
 struct workqueue_struct *io_buffer_queue(void);
 void io_buffer_refill_reserve(struct io_buffer_manager *mgr);
+void io_buffer_relieve(struct io_buffer_manager *mgr, unsigned int nr,
+		       struct io_buffer_pool *pool);
 void io_buffer_clear_pending(struct io_buffer_manager *mgr);
 unsigned int io_buffer_count_used(struct io_buffer_manager *mgr);
 void io_buffer_uncharge(size_t bytes);
@@ -396,8 +400,7 @@ static inline bool io_buffer_lookup(const struct io_buffer_manager *mgr,
 	if (unlikely(!chunk || iova - chunk->iova >= chunk->size))
 		return false;
 
-	buf->chunk = chunk;
-	buf->nr = (iova - chunk->iova) >> chunk->slot_shift;
+	*buf = io_buffer_nr(chunk, (iova - chunk->iova) >> chunk->slot_shift);
 	return true;
 }
 

@@ -11,27 +11,51 @@
 #include <linux/iommu.h>
 #include <linux/log2.h>
 #include <linux/mm.h>
+#include <linux/prefetch.h>
 #include <linux/slab.h>
 
 #include "io-buffer-pool.h"
 
-/* log2 of the slots in a word, at least: their struct io_buffer_slot fill a cache line. */
-#define WORD_MIN_SHIFT		2
-
 /*
- * Bounds the time with preemption disabled: a search stops after it has marked
- * this many chunks full. The next one skips those.
+ * These bound the time with preemption disabled: a search stops after it has marked so
+ * many chunks full, which the next one skips; before that, it looks at so many words
+ * that have no owner.
  */
 #define SEARCH_MAX_FULL		8
+#define SEARCH_MAX_UNOWNED	16
 
-static void reset_hints(struct io_buffer_pool *pool)
+/* With this part of the slots in use or less, CPUs move to the oldest chunks. */
+#define SPARSE_SHARE		4
+
+/* The hint that there is none */
+static u32 no_hint(const struct io_buffer_pool *pool)
 {
-	int cpu;
+	return pool->max_chunks << IO_BUFFER_HINT_SHIFT;
+}
 
-	/* CPUs may race with this: it is only a hint. */
-	for_each_possible_cpu(cpu)
-		WRITE_ONCE(*per_cpu_ptr(pool->hint, cpu),
-			   pool->max_chunks << IO_BUFFER_HINT_SHIFT);
+static u32 buffer_hint(const struct io_buffer *buf)
+{
+	return (buf->chunk->index << IO_BUFFER_HINT_SHIFT) +
+	       (buf->nr >> buf->chunk->word_shift);
+}
+
+/* Reset the first hint of all CPUs, or @all. They may race with this. */
+static void reset_hints(struct io_buffer_pool *pool, bool all)
+{
+	int cpu, i;
+
+	for_each_possible_cpu(cpu) {
+		struct io_buffer_hints *hints = per_cpu_ptr(pool->hints, cpu);
+
+		WRITE_ONCE(hints->word, NULL);
+		WRITE_ONCE(hints->last, no_hint(pool));
+		WRITE_ONCE(hints->crowded, false);
+		if (!all)
+			continue;
+		WRITE_ONCE(hints->search, no_hint(pool));
+		for (i = 0; i < IO_BUFFER_NR_HINTS; i++)
+			WRITE_ONCE(hints->old[i], no_hint(pool));
+	}
 }
 
 /**
@@ -63,9 +87,9 @@ io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
 		return NULL;
 
 	pool->full = bitmap_zalloc_node(max_chunks, gfp, nid);
-	pool->hint = alloc_percpu_gfp(u32, gfp);
-	if (!pool->full || !pool->hint) {
-		free_percpu(pool->hint);
+	pool->hints = alloc_percpu_gfp(struct io_buffer_hints, gfp);
+	if (!pool->full || !pool->hints) {
+		free_percpu(pool->hints);
 		bitmap_free(pool->full);
 		kfree(pool);
 		return NULL;
@@ -77,7 +101,7 @@ io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
 	pool->slot_shift = slot_shift;
 	pool->granule_shift = granule_shift;
 	pool->max_chunks = max_chunks;
-	reset_hints(pool);
+	reset_hints(pool, true);
 	return pool;
 }
 
@@ -101,7 +125,7 @@ void io_buffer_pool_destroy(struct io_buffer_pool *pool)
 		if (chunk)
 			io_buffer_chunk_destroy(chunk);
 	}
-	free_percpu(pool->hint);
+	free_percpu(pool->hints);
 	bitmap_free(pool->full);
 	kfree(pool);
 }
@@ -109,7 +133,6 @@ void io_buffer_pool_destroy(struct io_buffer_pool *pool)
 static void chunk_free(struct io_buffer_chunk *chunk)
 {
 	io_buffer_guards_free(chunk);
-	kfree(chunk->words);
 	kfree(chunk->granules);
 	kfree(chunk);
 }
@@ -119,56 +142,60 @@ static void chunk_free_rcu(struct rcu_head *rcu)
 	chunk_free(container_of(rcu, struct io_buffer_chunk, rcu));
 }
 
-/* log2 of the slots in a word: as many words as CPUs, if possible. */
-static unsigned int choose_word_shift(unsigned int nr_slots)
+/*
+ * log2 of the slots in a word: what one CPU has of all slots. So CPUs that are equally
+ * busy each have a word of their own, also if they use few slots, and no CPU needs more
+ * than a few words.
+ */
+static unsigned int choose_word_shift(const struct io_buffer_pool *pool,
+				      unsigned int nr_slots)
 {
+	unsigned int share = (READ_ONCE(pool->nr_slots) + nr_slots) / num_online_cpus();
+	unsigned int shift = share ? ilog2(share) : 0;
 	unsigned int all = ilog2(nr_slots);
-	unsigned int cpus = order_base_2(nr_cpu_ids);
-	unsigned int shift = all > cpus ? all - cpus : 0;
 
 	/* A hint can address no more words. */
 	if (all > IO_BUFFER_HINT_SHIFT)
 		shift = max(shift, all - IO_BUFFER_HINT_SHIFT);
-	shift = clamp_t(unsigned int, shift, WORD_MIN_SHIFT,
-			ilog2(BITS_PER_LONG));
-	return min(all, shift);
+	return min3(shift, all, (unsigned int)ilog2(BITS_PER_LONG));
 }
 
 static unsigned int nr_words(const struct io_buffer_chunk *chunk)
 {
-	return chunk->size >> chunk->slot_shift >> chunk->word_shift;
+	return chunk->word_mask + 1;
 }
 
 /* The value of a word without slots in use */
 static unsigned long idle_word(const struct io_buffer_chunk *chunk)
 {
-	return ~GENMASK(BIT(chunk->word_shift) - 1, 0);
+	return ~GENMASK(chunk->slot_mask, 0);
 }
 
-static int alloc_words(struct io_buffer_chunk *chunk, gfp_t gfp, int nid)
+/* From now on, the words belong to the next CPUs that take slots of them. */
+static void disown_words(struct io_buffer_chunk *chunk)
 {
 	unsigned int i;
 
-	chunk->word_shift = choose_word_shift(chunk->size >> chunk->slot_shift);
-	chunk->words = kcalloc_node(nr_words(chunk), sizeof(*chunk->words),
-				    gfp, nid);
-	if (!chunk->words)
-		return -ENOMEM;
-	chunk->word_mask = nr_words(chunk) - 1;
 	for (i = 0; i < nr_words(chunk); i++)
-		chunk->words[i].used = idle_word(chunk);
-	return 0;
+		WRITE_ONCE(io_buffer_word(chunk, i)->owner, nr_cpu_ids);
+	atomic_set(&chunk->owned, 0);
 }
 
 static struct io_buffer_chunk *chunk_alloc(struct io_buffer_pool *pool,
 					   size_t size, gfp_t gfp)
 {
 	unsigned int nr_slots = size >> pool->slot_shift;
+	unsigned int shift = choose_word_shift(pool, nr_slots);
 	struct io_buffer_chunk *chunk;
+	unsigned int i;
+	size_t word_size;
 
+	word_size = ALIGN(struct_size_t(struct io_buffer_word, slots, BIT(shift)),
+			  L1_CACHE_BYTES);
 	/* Not kvzalloc_node(): vmalloc() may sleep. */
-	chunk = kzalloc_node(struct_size(chunk, slots, nr_slots), gfp,
-			     pool->nid);
+	chunk = kzalloc_node(struct_size(chunk, words,
+					 word_size * (nr_slots >> shift)),
+			     gfp, pool->nid);
 	if (!chunk)
 		return NULL;
 
@@ -176,8 +203,13 @@ static struct io_buffer_chunk *chunk_alloc(struct io_buffer_pool *pool,
 	chunk->size = size;
 	chunk->slot_shift = pool->slot_shift;
 	chunk->granule_shift = pool->granule_shift;
-	if (alloc_words(chunk, gfp, pool->nid))
-		goto err_free;
+	chunk->word_shift = shift;
+	chunk->slot_mask = BIT(shift) - 1;
+	chunk->word_mask = (nr_slots >> shift) - 1;
+	chunk->word_size = word_size;
+	for (i = 0; i < nr_words(chunk); i++)
+		io_buffer_word(chunk, i)->used = idle_word(chunk);
+	disown_words(chunk);
 	io_buffer_guards_alloc(chunk, gfp);
 
 	if (pool->slot_shift == pool->granule_shift)
@@ -185,12 +217,11 @@ static struct io_buffer_chunk *chunk_alloc(struct io_buffer_pool *pool,
 	chunk->granules = kcalloc_node(size >> pool->granule_shift,
 				       sizeof(*chunk->granules), gfp,
 				       pool->nid);
-	if (chunk->granules)
-		return chunk;
-
-err_free:
-	chunk_free(chunk);
-	return NULL;
+	if (!chunk->granules) {
+		chunk_free(chunk);
+		return NULL;
+	}
+	return chunk;
 }
 
 /**
@@ -247,9 +278,8 @@ err_free:
 void io_buffer_chunk_take_first(struct io_buffer_chunk *chunk,
 				struct io_buffer *buf)
 {
-	chunk->words[0].used |= BIT(0);
-	buf->chunk = chunk;
-	buf->nr = 0;
+	*buf = io_buffer_nr(chunk, 0);
+	buf->word->used |= BIT(0);
 }
 
 /**
@@ -269,6 +299,11 @@ void io_buffer_chunk_online(struct io_buffer_chunk *chunk)
 	chunk->referenced = true;
 	rcu_assign_pointer(pool->chunks[i], chunk);
 	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks + 1);
+	WRITE_ONCE(pool->nr_slots,
+		   pool->nr_slots + (chunk->size >> chunk->slot_shift));
+	if (READ_ONCE(pool->unowned) > i)
+		WRITE_ONCE(pool->unowned, i);
+	WRITE_ONCE(pool->crowded, false);
 	if (i >= pool->end)
 		/* Pairs with io_buffer_pool_search(). */
 		smp_store_release(&pool->end, i + 1);
@@ -283,7 +318,8 @@ static void release_words(struct io_buffer_chunk *chunk, unsigned int nr)
 		return;
 	while (nr--) {
 		/* Like freeing slots: pairs with io_buffer_word_get() */
-		smp_store_release(&chunk->words[nr].used, idle_word(chunk));
+		smp_store_release(&io_buffer_word(chunk, nr)->used,
+				  idle_word(chunk));
 	}
 	smp_mb(); /* pairs with the one in chunk_get() */
 	if (test_bit(chunk->index, chunk->pool->full))
@@ -307,8 +343,10 @@ bool io_buffer_chunk_offline(struct io_buffer_chunk *chunk)
 	unsigned int i;
 
 	for (i = 0; i < nr_words(chunk); i++) {
-		if (READ_ONCE(chunk->words[i].used) != idle ||
-		    cmpxchg(&chunk->words[i].used, idle, ~0UL) != idle) {
+		struct io_buffer_word *word = io_buffer_word(chunk, i);
+
+		if (READ_ONCE(word->used) != idle ||
+		    cmpxchg(&word->used, idle, ~0UL) != idle) {
 			release_words(chunk, i);
 			return false;
 		}
@@ -316,6 +354,8 @@ bool io_buffer_chunk_offline(struct io_buffer_chunk *chunk)
 
 	RCU_INIT_POINTER(pool->chunks[chunk->index], NULL);
 	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks - 1);
+	WRITE_ONCE(pool->nr_slots,
+		   pool->nr_slots - (chunk->size >> chunk->slot_shift));
 	return true;
 }
 
@@ -346,52 +386,188 @@ bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk)
 }
 
 /**
- * io_buffer_pool_clear_referenced - start to track which chunks are used
+ * io_buffer_pool_age - start to track which chunks are used
  * @pool: the pool
  *
  * Chunks that serve a slot from now on have @referenced set, except for a rare
  * race, which makes a used chunk look idle.
  *
+ * If few slots are in use, words lose their owners, and CPUs take words of the oldest
+ * chunks again. So the other chunks become idle and can be reclaimed.
+ *
  * Context: any; serialised by the manager.
+ * Return: true if CPUs had to share words since the last time.
  */
-void io_buffer_pool_clear_referenced(struct io_buffer_pool *pool)
+bool io_buffer_pool_age(struct io_buffer_pool *pool)
 {
+	bool sparse = io_buffer_pool_used(pool) <= pool->nr_slots / SPARSE_SHARE;
+	bool crowded = READ_ONCE(pool->crowded);
 	struct io_buffer_chunk *chunk;
 	unsigned int i, end = READ_ONCE(pool->end);
 
 	for (i = 0; i < end; i++) {
 		chunk = io_buffer_pool_chunk(pool, i);
-		if (chunk)
-			WRITE_ONCE(chunk->referenced, false);
+		if (!chunk)
+			continue;
+		WRITE_ONCE(chunk->referenced, false);
+		if (sparse)
+			disown_words(chunk);
 	}
-	/* Without a hint, a CPU has to search, which sets @referenced. */
-	reset_hints(pool);
+	if (sparse)
+		WRITE_ONCE(pool->unowned, 0);
+	WRITE_ONCE(pool->crowded, false);
+	/* Without its first hint, a CPU has to search, which sets @referenced. */
+	reset_hints(pool, sparse);
+	return crowded;
 }
 
-/* Search the words of a chunk. CPUs start at different words. */
-static int chunk_search(struct io_buffer_chunk *chunk, unsigned int *word)
+static void set_referenced(struct io_buffer_chunk *chunk)
 {
-	unsigned int mask = nr_words(chunk) - 1;
-	unsigned int first = raw_smp_processor_id() & mask;
+	if (!READ_ONCE(chunk->referenced))
+		WRITE_ONCE(chunk->referenced, true);
+}
+
+/**
+ * io_buffer_pool_pop_hint - replace the first hint by the next one
+ * @pool: the pool; the caller has preemption disabled
+ */
+void io_buffer_pool_pop_hint(struct io_buffer_pool *pool)
+{
+	struct io_buffer_hints *hints = this_cpu_ptr(pool->hints);
+	u32 top = READ_ONCE(hints->top) - 1;
+	u32 *old = &hints->old[top % IO_BUFFER_NR_HINTS];
+	u32 hint = READ_ONCE(*old);
+	struct io_buffer_chunk *chunk;
+
+	chunk = rcu_dereference_sched(pool->chunks[hint >> IO_BUFFER_HINT_SHIFT]);
+	if (chunk)
+		set_referenced(chunk);
+	WRITE_ONCE(hints->word, NULL);
+	WRITE_ONCE(hints->last, hint);
+	WRITE_ONCE(*old, no_hint(pool));
+	WRITE_ONCE(hints->top, top);
+}
+
+/**
+ * io_buffer_pool_push_hint - a slot is about to be freed, perhaps not in the last word
+ * @pool: the pool
+ * @buf: the slot
+ *
+ * In a word of another CPU, it is left to that one, unless no word is without owner: then
+ * the alternative is a search.
+ */
+void io_buffer_pool_push_hint(struct io_buffer_pool *pool,
+			      const struct io_buffer *buf)
+{
+	u32 last, top, hint = buffer_hint(buf);
+	struct io_buffer_hints *hints;
+
+	/* It is about to be written, perhaps after another CPU. */
+	prefetchw(buf->word);
+	guard(preempt)();
+	hints = this_cpu_ptr(pool->hints);
+	if (READ_ONCE(buf->word->owner) != smp_processor_id() &&
+	    !READ_ONCE(hints->crowded))
+		return;
+
+	set_referenced(buf->chunk);
+	last = READ_ONCE(hints->last);
+	if (last != no_hint(pool) && last != hint) {
+		top = READ_ONCE(hints->top);
+		WRITE_ONCE(hints->old[top % IO_BUFFER_NR_HINTS], last);
+		WRITE_ONCE(hints->top, top + 1);
+	}
+	WRITE_ONCE(hints->last, hint);
+	WRITE_ONCE(hints->word, buf->word);
+}
+
+/* Take a slot of a word, and expect more there. */
+static bool get_from(struct io_buffer_pool *pool, u32 hint, struct io_buffer *buf)
+{
+	this_cpu_write(pool->hints->word, NULL);
+	this_cpu_write(pool->hints->last, hint);
+	if (!io_buffer_hint_get(pool, buf))
+		return false;
+	set_referenced(buf->chunk);
+	return true;
+}
+
+/* Search the other words that this CPU has a hint for. */
+static bool get_hinted(struct io_buffer_pool *pool, struct io_buffer *buf)
+{
+	int i;
+
+	for (i = 0; i < IO_BUFFER_NR_HINTS; i++) {
+		io_buffer_pool_pop_hint(pool);
+		if (this_cpu_read(pool->hints->last) == no_hint(pool))
+			break;
+		if (io_buffer_hint_get(pool, buf))
+			return true;
+	}
+	return false;
+}
+
+/* The number of a word without owner, or -1 */
+static int next_unowned(struct io_buffer_chunk *chunk)
+{
+	int word = atomic_read(&chunk->owned);
+
+	if (word <= chunk->word_mask)
+		word = atomic_fetch_inc(&chunk->owned);
+	return word <= chunk->word_mask ? word : -1;
+}
+
+/*
+ * Become the owner of a word, of the oldest chunk that has one. Others may have taken
+ * all its slots already.
+ */
+static bool get_unowned(struct io_buffer_pool *pool, unsigned int end,
+			struct io_buffer *buf)
+{
+	unsigned int i, tries = 0;
+	u32 hint;
+
+	while ((i = READ_ONCE(pool->unowned)) < end) {
+		struct io_buffer_chunk *chunk = rcu_dereference_sched(pool->chunks[i]);
+		int word = chunk ? next_unowned(chunk) : -1;
+
+		if (word < 0) {
+			cmpxchg(&pool->unowned, i, i + 1);
+			continue;
+		}
+		hint = (i << IO_BUFFER_HINT_SHIFT) + word;
+		WRITE_ONCE(io_buffer_word(chunk, word)->owner, smp_processor_id());
+		if (get_from(pool, hint, buf))
+			return true;
+		if (++tries >= SEARCH_MAX_UNOWNED)
+			return false;
+	}
+	this_cpu_write(pool->hints->crowded, true);
+	if (!READ_ONCE(pool->crowded))
+		WRITE_ONCE(pool->crowded, true);
+	return false;
+}
+
+/* Search the words of a chunk from number @first on. */
+static bool chunk_search(struct io_buffer_pool *pool, struct io_buffer_chunk *chunk,
+			 unsigned int first, struct io_buffer *buf)
+{
+	u32 hint = chunk->index << IO_BUFFER_HINT_SHIFT;
 	unsigned int i;
-	int nr;
 
-	for (i = 0; i <= mask; i++) {
-		*word = (first + i) & mask;
-		nr = io_buffer_word_get(chunk, *word);
-		if (nr >= 0)
-			return nr;
-	}
-	return -1;
+	for (i = 0; i < nr_words(chunk); i++)
+		if (get_from(pool, hint + ((first + i) & chunk->word_mask), buf))
+			return true;
+	return false;
 }
 
-static int chunk_get(struct io_buffer_pool *pool, struct io_buffer_chunk *chunk,
-		     unsigned int *word)
+static bool chunk_get(struct io_buffer_pool *pool, struct io_buffer_chunk *chunk,
+		      unsigned int first, struct io_buffer *buf)
 {
-	int nr = chunk_search(chunk, word);
+	bool found = chunk_search(pool, chunk, first, buf);
 
-	if (likely(nr >= 0))
-		return nr;
+	if (likely(found))
+		return true;
 
 	/*
 	 * Mark the chunk full, then search again. A slot freed meanwhile is
@@ -400,10 +576,10 @@ static int chunk_get(struct io_buffer_pool *pool, struct io_buffer_chunk *chunk,
 	 */
 	set_bit(chunk->index, pool->full);
 	smp_mb__after_atomic(); /* with those before io_buffer_pool_mark_nonfull() */
-	nr = chunk_search(chunk, word);
-	if (nr >= 0 || rcu_access_pointer(pool->chunks[chunk->index]) != chunk)
+	found = chunk_search(pool, chunk, first, buf);
+	if (found || rcu_access_pointer(pool->chunks[chunk->index]) != chunk)
 		io_buffer_pool_mark_nonfull(pool, chunk->index);
-	return nr;
+	return found;
 }
 
 /**
@@ -416,12 +592,36 @@ void io_buffer_pool_mark_nonfull(struct io_buffer_pool *pool, unsigned int index
 	clear_bit(index, pool->full);
 }
 
+/* Search all words, from where the last search of this CPU ended. */
+static bool get_from_any(struct io_buffer_pool *pool, unsigned int end,
+			 struct io_buffer *buf)
+{
+	u32 from = this_cpu_read(pool->hints->search);
+	unsigned int first = from >> IO_BUFFER_HINT_SHIFT;
+	unsigned int i, n, nr_full = 0;
+
+	if (first >= end)
+		first = 0;
+	for (n = 0; n < end && nr_full < SEARCH_MAX_FULL; n++) {
+		struct io_buffer_chunk *chunk;
+
+		i = first + n < end ? first + n : first + n - end;
+		if (test_bit(i, pool->full))
+			continue;
+		chunk = rcu_dereference_sched(pool->chunks[i]);
+		if (!chunk)
+			continue;
+		if (chunk_get(pool, chunk, n ? 0 : from, buf))
+			return true;
+		nr_full++;
+	}
+	return false;
+}
+
 /**
  * io_buffer_pool_search - slow path of io_buffer_pool_get()
  * @pool: the pool
  * @buf: filled in with the slot
- *
- * Prefers the oldest chunk, so that the others become idle and can be reclaimed.
  *
  * Context: any but NMI; preemption is disabled.
  * Return: false if no slot is free, or none was found soon enough.
@@ -429,32 +629,21 @@ void io_buffer_pool_mark_nonfull(struct io_buffer_pool *pool, unsigned int index
 bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf)
 {
 	/* Pairs with io_buffer_chunk_online(). */
-	unsigned int i, end = smp_load_acquire(&pool->end);
-	unsigned int nr_full = 0;
+	unsigned int end = smp_load_acquire(&pool->end);
+	u32 hint = this_cpu_read(pool->hints->search);
 
-	for (i = 0; i < end && nr_full < SEARCH_MAX_FULL; i++) {
-		struct io_buffer_chunk *chunk;
-		unsigned int word;
-		int nr;
-
-		if (test_bit(i, pool->full))
-			continue;
-		chunk = rcu_dereference_sched(pool->chunks[i]);
-		if (!chunk)
-			continue;
-		nr = chunk_get(pool, chunk, &word);
-		if (nr < 0) {
-			nr_full++;
-			continue;
-		}
-		if (!READ_ONCE(chunk->referenced))
-			WRITE_ONCE(chunk->referenced, true);
-		this_cpu_write(*pool->hint, i << IO_BUFFER_HINT_SHIFT | word);
-		buf->chunk = chunk;
-		buf->nr = nr;
+	if (get_hinted(pool, buf))
 		return true;
+	/* Other CPUs may have freed slots there. */
+	if (hint != no_hint(pool) && get_from(pool, hint, buf))
+		return true;
+	if (!get_unowned(pool, end, buf) && !get_from_any(pool, end, buf)) {
+		/* Not the last word that was tried: its chunk is not referenced. */
+		this_cpu_write(pool->hints->last, no_hint(pool));
+		return false;
 	}
-	return false;
+	this_cpu_write(pool->hints->search, buffer_hint(buf));
+	return true;
 }
 
 /**
@@ -478,13 +667,13 @@ bool io_buffer_pool_get_any(struct io_buffer_pool *pool, struct io_buffer *buf)
 	return false;
 }
 
-static unsigned int chunk_used(const struct io_buffer_chunk *chunk)
+static unsigned int chunk_used(struct io_buffer_chunk *chunk)
 {
 	unsigned int i, used = 0;
 
 	for (i = 0; i < nr_words(chunk); i++)
-		used += hweight_long(READ_ONCE(chunk->words[i].used) &
-				     ~idle_word(chunk));
+		used += hweight_long(READ_ONCE(io_buffer_word(chunk, i)->used) &
+				     GENMASK(chunk->slot_mask, 0));
 	return used;
 }
 
@@ -512,10 +701,8 @@ unsigned int io_buffer_pool_used(struct io_buffer_pool *pool)
 /* Take this slot of an online chunk if it is free. */
 static bool io_buffer_take(const struct io_buffer *buf)
 {
-	const struct io_buffer_chunk *chunk = buf->chunk;
-
-	return !test_and_set_bit_lock(buf->nr & (BIT(chunk->word_shift) - 1),
-				      &chunk->words[buf->nr >> chunk->word_shift].used);
+	return !test_and_set_bit_lock(buf->nr & buf->chunk->slot_mask,
+				      &buf->word->used);
 }
 
 /**
@@ -529,15 +716,17 @@ static bool io_buffer_take(const struct io_buffer *buf)
 void io_buffer_pool_wipe(struct io_buffer_pool *pool)
 {
 	/* Pairs with io_buffer_chunk_online(). */
-	unsigned int i, end = smp_load_acquire(&pool->end);
+	unsigned int i, nr, end = smp_load_acquire(&pool->end);
 	size_t size = 1UL << pool->slot_shift;
-	struct io_buffer buf;
 
 	for (i = 0; i < end; i++) {
-		buf.chunk = io_buffer_pool_chunk(pool, i);
-		if (!buf.chunk)
+		struct io_buffer_chunk *chunk = io_buffer_pool_chunk(pool, i);
+
+		if (!chunk)
 			continue;
-		for (buf.nr = 0; io_buffer_offset(&buf) < buf.chunk->size; buf.nr++) {
+		for (nr = 0; nr < chunk->size >> chunk->slot_shift; nr++) {
+			struct io_buffer buf = io_buffer_nr(chunk, nr);
+
 			if (!io_buffer_take(&buf))
 				continue;
 			memset(io_buffer_vaddr(&buf), 0, size);

@@ -5,6 +5,7 @@
 #ifndef __IO_BUFFER_POOL_H
 #define __IO_BUFFER_POOL_H
 
+#include <linux/atomic.h>
 #include <linux/bitops.h>
 #include <linux/cache.h>
 #include <linux/compiler.h>
@@ -32,12 +33,15 @@ struct iommu_domain;
  * pool: chunks with slots of one size and one permission.
  *
  * word: up to BITS_PER_LONG slots of a chunk with a bit each, which is set while
- * the slot is in use. Each word has a cache line of its own and holds few slots, so
- * that CPUs need not share words.
+ * the slot is in use. Words have cache lines of their own, and belong to the first CPU
+ * that takes a slot of them.
  *
- * Each CPU remembers the word that served it last (its hint). In the steady state
- * no CPU writes a cache line that another CPU uses. CPUs cache nothing else, so
- * reclaim has nothing to drain: a chunk is out of use once all its bits are set.
+ * hint: each CPU remembers a few words that have, or had, a free slot: those in which
+ * it freed one last, unless they belong to another CPU. In the steady state it looks at
+ * one word to get a slot, and writes no cache line that another CPU writes.
+ *
+ * A hint is all that a CPU caches. Any other CPU can take the slot, and reclaim has
+ * nothing to drain: a chunk is out of use once all its bits are set.
  *
  * Getting a slot takes no lock, allocates nothing and does not call the IOMMU. The
  * manager serialises adding and removing chunks. An offline chunk is freed after an
@@ -131,12 +135,16 @@ struct io_buffer_slot {
 };
 
 /**
- * struct io_buffer_word - bitmap of the slots in use
- * @used: a bit for each slot; bits without a slot are always set
+ * struct io_buffer_word - some slots of a chunk
+ * @used: a bit for each slot, set while it is in use; bits without a slot are always set
+ * @owner: the CPU it belongs to; nr_cpu_ids: none yet
+ * @slots: what each slot is used for
  */
 struct io_buffer_word {
 	unsigned long used;
-} ____cacheline_aligned_in_smp;
+	unsigned int owner;
+	struct io_buffer_slot slots[];
+};
 
 /**
  * struct io_buffer_chunk - contiguous memory mapped into the domain
@@ -145,7 +153,6 @@ struct io_buffer_word {
  * @phys: physical address of the memory
  * @iova: address at which the device sees it
  * @size: bytes, a power of two
- * @words: which slots are in use
  * @granules: for slots marked %IO_BUFFER_LIST, the buffer behind each granule;
  *	NULL if a slot is one granule
  * @guards: for io-bounce-check.c: one for each granule, or NULL
@@ -153,12 +160,16 @@ struct io_buffer_word {
  * @slot_shift: log2 of the bytes in a slot, as in @pool
  * @granule_shift: log2 of the bytes in a granule, as in @pool
  * @word_shift: log2 of the slots in a word
+ * @slot_mask: number of the last slot in a word
  * @word_mask: number of the last word; there is a power of two of them
- * @referenced: became the hint of a CPU since io_buffer_pool_clear_referenced()
+ * @word_size: bytes from one word to the next
+ * @referenced: a word became a hint since io_buffer_pool_age()
+ * @owned: words that have been given an owner, from the first one on; more than there are
+ *	if others were looking for one
  * @rcu: frees it
- * @slots: what each slot stands for
+ * @words: the words, see io_buffer_word()
  *
- * All but @referenced, @words and the contents of @slots is constant while online.
+ * All but @referenced, @owned and the contents of @words is constant while online.
  */
 struct io_buffer_chunk {
 	struct io_buffer_pool *pool;
@@ -166,7 +177,6 @@ struct io_buffer_chunk {
 	phys_addr_t phys;
 	dma_addr_t iova;
 	size_t size;
-	struct io_buffer_word *words;
 	struct io_buffer_granule *granules;
 #ifdef CONFIG_IOMMU_BOUNCE_CHECK
 	struct io_buffer_guard *guards;
@@ -175,21 +185,45 @@ struct io_buffer_chunk {
 	u8 slot_shift;
 	u8 granule_shift;
 	u8 word_shift;
+	u8 slot_mask;
 	u8 word_mask;
 	bool referenced;
+	u32 word_size;
+	atomic_t owned;
 	struct rcu_head rcu;
-	struct io_buffer_slot slots[] ____cacheline_aligned_in_smp;
+	u8 words[] ____cacheline_aligned;
 };
 
-/*
- * A hint is the index of a chunk and, in the lower bits, of one of its words: enough
- * for 512 slots of 4 KiB in 2 MiB, four to a word.
- */
+/* A hint is the index of a chunk and, in the lower bits, of one of its words. */
 #define IO_BUFFER_HINT_SHIFT	8
+
+/* A CPU with 64 requests in flight rarely uses more words. */
+#define IO_BUFFER_NR_HINTS	8
+
+/**
+ * struct io_buffer_hints - where one CPU expects free slots
+ * @word: the word of @last, if known; it may be gone, so only compare the pointer
+ * @last: the word to try first
+ * @top: number of the next entry in @old, modulo their number
+ * @old: further words, a stack that drops its oldest entries
+ * @search: the word in which the last search ended
+ * @crowded: there was no word without owner then
+ *
+ * Interrupts and io_buffer_pool_age() may interfere, and a chunk may be gone: each
+ * value can be outdated. A hint that there is none has the index of no chunk.
+ */
+struct io_buffer_hints {
+	const struct io_buffer_word *word;
+	u32 last;
+	u32 top;
+	u32 old[IO_BUFFER_NR_HINTS];
+	u32 search;
+	bool crowded;
+};
 
 /**
  * struct io_buffer_pool - slots of one size with one permission
- * @hint: for each CPU, where it found a slot last
+ * @hints: for each CPU, where to get a slot
  * @domain: where the slots are mapped
  * @prot: IOMMU_READ etc.
  * @nid: preferred memory node
@@ -197,14 +231,17 @@ struct io_buffer_chunk {
  * @granule_shift: log2 of the bytes in a granule of @domain
  * @max_chunks: entries in @chunks less one
  * @nr_chunks: chunks online
+ * @nr_slots: slots in these
  * @reserve: the manager keeps one chunk, idle or not
  * @overwrite: only devices write to the slots
+ * @crowded: since io_buffer_pool_age(), a CPU found no word without owner
+ * @unowned: all chunks with a word without owner have this index or a higher one
  * @end: all chunks have a lower index
  * @full: a bit for each chunk, set after a search found no free slot in it
- * @chunks: the chunks, with gaps; always NULL at @max_chunks, the initial hint
+ * @chunks: the chunks, with gaps; always NULL at @max_chunks, for no hint
  */
 struct io_buffer_pool {
-	u32 __percpu *hint;
+	struct io_buffer_hints __percpu *hints;
 	struct iommu_domain *domain;
 	int prot;
 	int nid;
@@ -212,8 +249,11 @@ struct io_buffer_pool {
 	u8 granule_shift;
 	unsigned int max_chunks;
 	unsigned int nr_chunks;
+	unsigned int nr_slots;
 	bool reserve;
 	bool overwrite;
+	bool crowded;
+	unsigned int unowned;
 	unsigned int end;
 	unsigned long *full;
 	struct io_buffer_chunk __rcu *chunks[];
@@ -222,12 +262,36 @@ struct io_buffer_pool {
 /**
  * struct io_buffer - a slot in use
  * @chunk: its chunk
+ * @word: its word
+ * @slot: what it is used for
  * @nr: its number in the chunk
  */
 struct io_buffer {
 	struct io_buffer_chunk *chunk;
+	struct io_buffer_word *word;
+	struct io_buffer_slot *slot;
 	unsigned int nr;
 };
+
+static inline struct io_buffer_word *
+io_buffer_word(struct io_buffer_chunk *chunk, unsigned int index)
+{
+	return (void *)(chunk->words + (size_t)index * chunk->word_size);
+}
+
+/* A slot by its number in the chunk */
+static inline struct io_buffer io_buffer_nr(struct io_buffer_chunk *chunk,
+					    unsigned int nr)
+{
+	struct io_buffer_word *word = io_buffer_word(chunk, nr >> chunk->word_shift);
+
+	return (struct io_buffer) {
+		.chunk = chunk,
+		.word = word,
+		.slot = &word->slots[nr & chunk->slot_mask],
+		.nr = nr,
+	};
+}
 
 static inline size_t io_buffer_offset(const struct io_buffer *buf)
 {
@@ -261,7 +325,7 @@ static inline void *io_buffer_vaddr(const struct io_buffer *buf)
 
 static inline struct io_buffer_slot *io_buffer_slot(const struct io_buffer *buf)
 {
-	return &buf->chunk->slots[buf->nr];
+	return buf->slot;
 }
 
 /* log2 of the granules in one slot */
@@ -302,7 +366,7 @@ io_buffer_pool_create(struct iommu_domain *domain, int prot, int nid,
 		      unsigned int slot_shift, unsigned int granule_shift,
 		      unsigned int max_chunks, gfp_t gfp);
 void io_buffer_pool_destroy(struct io_buffer_pool *pool);
-void io_buffer_pool_clear_referenced(struct io_buffer_pool *pool);
+bool io_buffer_pool_age(struct io_buffer_pool *pool);
 
 struct io_buffer_chunk *io_buffer_chunk_create(struct io_buffer_pool *pool,
 					       dma_addr_t iova, size_t size,
@@ -315,25 +379,52 @@ bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk);
 
 bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf);
 bool io_buffer_pool_get_any(struct io_buffer_pool *pool, struct io_buffer *buf);
+void io_buffer_pool_pop_hint(struct io_buffer_pool *pool);
+void io_buffer_pool_push_hint(struct io_buffer_pool *pool,
+			      const struct io_buffer *buf);
 void io_buffer_pool_mark_nonfull(struct io_buffer_pool *pool, unsigned int index);
 unsigned int io_buffer_pool_used(struct io_buffer_pool *pool);
 void io_buffer_pool_wipe(struct io_buffer_pool *pool);
 
-/* Take a free slot of a word. Returns its number in the chunk, or -1. */
-static __always_inline int io_buffer_word_get(struct io_buffer_chunk *chunk,
-					      unsigned int word)
+/* Take a free slot of a word. Returns false if there is none. */
+static __always_inline bool io_buffer_word_get(struct io_buffer_pool *pool,
+					       struct io_buffer_chunk *chunk,
+					       unsigned int index,
+					       struct io_buffer *buf)
 {
-	unsigned long *used = &chunk->words[word].used;
+	struct io_buffer_word *word = io_buffer_word(chunk, index);
 	unsigned long val;
 
-	while ((val = READ_ONCE(*used)) != ~0UL) {
+	while ((val = READ_ONCE(word->used)) != ~0UL) {
 		unsigned int bit = ffz(val);
 
 		/* Pairs with the release in io_buffer_pool_put(). */
-		if (likely(!test_and_set_bit_lock(bit, used)))
-			return (word << chunk->word_shift) + bit;
+		if (unlikely(test_and_set_bit_lock(bit, &word->used)))
+			continue;
+		buf->chunk = chunk;
+		buf->word = word;
+		buf->slot = &word->slots[bit];
+		buf->nr = (index << chunk->word_shift) + bit;
+		/* That was its last one. */
+		if (unlikely((val | (val + 1)) == ~0UL))
+			io_buffer_pool_pop_hint(pool);
+		return true;
 	}
-	return -1;
+	return false;
+}
+
+/* Take a slot of the word that the hint of this CPU is for. */
+static __always_inline bool io_buffer_hint_get(struct io_buffer_pool *pool,
+					       struct io_buffer *buf)
+{
+	u32 hint = this_cpu_read(pool->hints->last);
+	struct io_buffer_chunk *chunk;
+
+	chunk = rcu_dereference_sched(pool->chunks[hint >>
+						   IO_BUFFER_HINT_SHIFT]);
+	/* The chunk may have replaced the one of the hint. */
+	return likely(chunk) &&
+	       io_buffer_word_get(pool, chunk, hint & chunk->word_mask, buf);
 }
 
 /**
@@ -347,22 +438,8 @@ static __always_inline int io_buffer_word_get(struct io_buffer_chunk *chunk,
 static __always_inline bool io_buffer_pool_get(struct io_buffer_pool *pool,
 					       struct io_buffer *buf)
 {
-	u32 hint = this_cpu_read(*pool->hint);
-	struct io_buffer_chunk *chunk;
-
-	chunk = rcu_dereference_sched(pool->chunks[hint >>
-						   IO_BUFFER_HINT_SHIFT]);
-	if (likely(chunk)) {
-		/* The chunk may have replaced the one of the hint. */
-		int nr = io_buffer_word_get(chunk, hint & chunk->word_mask);
-
-		if (likely(nr >= 0)) {
-			buf->chunk = chunk;
-			buf->nr = nr;
-			return true;
-		}
-	}
-	return io_buffer_pool_search(pool, buf);
+	return likely(io_buffer_hint_get(pool, buf)) ||
+	       io_buffer_pool_search(pool, buf);
 }
 
 /**
@@ -377,12 +454,13 @@ static __always_inline void io_buffer_pool_put(const struct io_buffer *buf)
 	struct io_buffer_pool *pool = chunk->pool;
 	unsigned int index = chunk->index;
 
+	if (unlikely(this_cpu_read(pool->hints->word) != buf->word))
+		io_buffer_pool_push_hint(pool, buf);
 	/*
 	 * The chunk may be freed once the bit is clear. Orders accesses to the
 	 * slot before those of its next user; pairs with test_and_set_bit_lock().
 	 */
-	clear_bit_unlock(buf->nr & (BIT(chunk->word_shift) - 1),
-			 &chunk->words[buf->nr >> chunk->word_shift].used);
+	clear_bit_unlock(buf->nr & chunk->slot_mask, &buf->word->used);
 	smp_mb__after_atomic(); /* pairs with the one in chunk_get() */
 	if (unlikely(test_bit(index, pool->full)))
 		io_buffer_pool_mark_nonfull(pool, index);

@@ -80,11 +80,29 @@ static size_t reclaim_chunk(struct io_buffer_manager *mgr,
 	return freed ? size : 0;
 }
 
+/*
+ * Idle chunks smaller than this one stay: without them, a few slots would keep a large
+ * one.
+ */
+static size_t largest_referenced(const struct io_buffer_pool *pool)
+{
+	unsigned int i, end = READ_ONCE(pool->end);
+	size_t size = 0;
+
+	for (i = 0; i < end; i++) {
+		struct io_buffer_chunk *chunk = io_buffer_pool_chunk(pool, i);
+
+		if (chunk && READ_ONCE(chunk->referenced))
+			size = max(size, chunk->size);
+	}
+	return size;
+}
+
 /**
  * io_buffer_reclaim - free chunks, the youngest of each pool first
  * @mgr: the manager of the domain
  * @bytes: stop after this many bytes
- * @idle: only chunks not used since io_buffer_pool_clear_referenced()
+ * @idle: only chunks not used since io_buffer_pool_age(), unless larger ones are
  *
  * Context: may sleep; the caller holds the lock of @mgr.
  * Return: bytes freed; 0 while a device with ATS is suspended.
@@ -99,11 +117,14 @@ size_t io_buffer_reclaim(struct io_buffer_manager *mgr, size_t bytes, bool idle)
 	if (!held)
 		return 0;
 	for_each_io_buffer_pool(mgr, nr, pool) {
+		size_t busy = idle ? largest_referenced(pool) : 0;
+
 		for (i = READ_ONCE(pool->end); i-- && freed < bytes;) {
 			struct io_buffer_chunk *chunk;
 
 			chunk = io_buffer_pool_chunk(pool, i);
-			if (chunk && !(idle && READ_ONCE(chunk->referenced)))
+			if (chunk && chunk->size >= busy &&
+			    !(idle && READ_ONCE(chunk->referenced)))
 				freed += reclaim_chunk(mgr, chunk);
 		}
 	}
@@ -152,7 +173,8 @@ static void io_buffer_age_work(struct work_struct *work)
 	if (freed < bytes)
 		io_buffer_reclaim(mgr, bytes - freed, false);
 	for_each_io_buffer_pool(mgr, nr, pool) {
-		io_buffer_pool_clear_referenced(pool);
+		if (io_buffer_pool_age(pool) && nr < IO_BUFFER_NR_POOLS && !bytes)
+			io_buffer_relieve(mgr, nr, pool);
 		kept += READ_ONCE(pool->nr_chunks) && io_buffer_is_kept(mgr, pool);
 		cond_resched();
 	}

@@ -57,9 +57,11 @@ static struct model {
 	unsigned int depth;
 	unsigned int cpus[MAX_DEPTH];
 	bool owner_busy;
-	/* How often that happened, and if it did since io_buffer_pool_clear_referenced() */
+	/* How often that happened, and if it did since io_buffer_pool_age() */
 	unsigned int interrupts;
 	bool raced;
+	/* Some slot was got or put since then. */
+	bool busy;
 } m;
 
 static const u8 zeroes[MAX_CHUNK];
@@ -145,6 +147,7 @@ static bool do_get(void)
 	bool ret;
 
 	trace("get");
+	m.busy = true;
 	preempt_disable();
 	ret = io_buffer_pool_get(m.pool, &buf);
 	preempt_enable();
@@ -183,6 +186,7 @@ static void do_put(unsigned int i)
 	h = m.held[i];
 	m.held[i] = m.held[--m.nr_held];
 	trace("put slot %u of chunk %u", h.buf.nr, h.buf.chunk->index);
+	m.busy = true;
 	check_mark(&h);
 	/* It can be got at once. */
 	h.chunk->held[h.buf.nr] = false;
@@ -273,9 +277,10 @@ static void do_age(void)
 	unsigned int i, interrupts = m.interrupts;
 
 	trace("age");
-	io_buffer_pool_clear_referenced(m.pool);
+	io_buffer_pool_age(m.pool);
 	for (i = 0; i < MAX_CHUNKS; i++)
 		m.chunks[i].referenced = false;
+	m.busy = false;
 	if (!m.depth && m.interrupts == interrupts)
 		m.raced = false;
 }
@@ -286,6 +291,7 @@ static void do_wipe(void)
 	struct model_chunk *c;
 
 	trace("wipe");
+	m.busy = true;
 	io_buffer_pool_wipe(m.pool);
 	if (m.depth || m.interrupts != interrupts)
 		return;
@@ -413,8 +419,11 @@ static void compare(void)
 		if (!c->chunk)
 			continue;
 		nr_chunks++;
-		if (!m.raced)
-			stub_check(c->chunk->referenced == c->referenced);
+		if (!m.raced) {
+			stub_check(c->chunk->referenced || !c->referenced);
+			stub_check(c->referenced || !c->chunk->referenced ||
+				   m.busy);
+		}
 	}
 	stub_check(m.pool->nr_chunks == nr_chunks);
 	stub_check(stub_mapped == nr_chunks);

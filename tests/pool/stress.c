@@ -272,7 +272,7 @@ static void own(void)
 
 	switch (random_below(16)) {
 	case 0:
-		io_buffer_pool_clear_referenced(owner.pool);
+		io_buffer_pool_age(owner.pool);
 		break;
 	case 1:
 		used();

@@ -38,6 +38,13 @@ void stub_preempt_enable(void);
 bool stub_preempt_disabled(void);
 #endif
 
+#ifdef STUB_WATCH
+/* What is about to be read or written */
+void stub_watch(const void *p, bool write);
+#else
+#define stub_watch(p, write)	((void)0)
+#endif
+
 /* Say what is wrong, and abort. */
 void stub_fail(const char *format, ...)
 	__attribute__((noreturn, format(printf, 1, 2)));

@@ -288,6 +288,88 @@ static void manager_gives_back_what_is_idle(struct kunit *test)
 					   &limits_64, &busy), 0);
 }
 
+static unsigned int fill(struct kunit *test, struct io_buffer *bufs, unsigned int max)
+{
+	struct manager_test *t = test->priv;
+	unsigned int n = 0;
+
+	while (n < max && io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K, U64_MAX, &bufs[n]))
+		n++;
+	return n;
+}
+
+/* Where CPUs share words, a pool grows until half of its slots are in use. */
+static void manager_relieves_a_crowded_pool(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer_pool *pool;
+	struct io_buffer *bufs;
+	unsigned int n;
+
+	bufs = kunit_kcalloc(test, 64, sizeof(*bufs), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, bufs);
+	manager_start(test, SZ_16M);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K, &limits_64,
+					   &bufs[0]), 0);
+	n = 1 + fill(test, bufs + 1, 63);
+	KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K, &limits_64,
+					   &bufs[n]), 0);
+	n++;
+	n += fill(test, bufs + n, 64 - n);
+	pool = bufs[0].chunk->pool;
+	KUNIT_ASSERT_EQ(test, n, pool->nr_slots);
+	KUNIT_ASSERT_EQ(test, t->mgr->memory, SZ_64K + SZ_128K);
+	KUNIT_EXPECT_TRUE(test, pool->crowded);
+
+	age(t);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K + SZ_128K + SZ_128K);
+	/* Only up to twice what is in use */
+	pool->crowded = true;
+	age(t);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K + SZ_128K + SZ_128K + SZ_64K);
+	scoped_guard(mutex, &t->mgr->lock)
+		io_buffer_relieve(t->mgr, io_buffer_pool_nr(IO_BUFFER_READ, 0), pool);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K + SZ_128K + SZ_128K + SZ_64K);
+	while (n--)
+		io_buffer_pool_put(&bufs[n]);
+}
+
+/* A few slots must not keep a large chunk because the small ones have gone. */
+static void manager_keeps_small_chunks(struct kunit *test)
+{
+	struct manager_test *t = test->priv;
+	struct io_buffer *bufs, buf;
+	unsigned int i;
+
+	bufs = kunit_kcalloc(test, 48, sizeof(*bufs), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, bufs);
+	manager_start(test, SZ_16M);
+	for (i = 0; i < 48; i++)
+		KUNIT_ASSERT_EQ(test, want_and_get(test, IO_BUFFER_READ, SZ_4K,
+						   &limits_64, &bufs[i]), 0);
+	KUNIT_ASSERT_EQ(test, bufs[16].chunk->size, SZ_128K);
+	for (i = 0; i < 48; i++)
+		if (i < 16 || i >= 36)
+			io_buffer_pool_put(&bufs[i]);
+	for (i = 0; i < 4; i++) {
+		WRITE_ONCE(bufs[16].chunk->referenced, true);
+		age(t);
+		KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K + SZ_128K);
+	}
+
+	for (i = 17; i < 36; i++)
+		io_buffer_pool_put(&bufs[i]);
+	WRITE_ONCE(bufs[16].chunk->referenced, true);
+	age(t);
+	KUNIT_ASSERT_TRUE(test, io_buffer_get(t->mgr, IO_BUFFER_READ, SZ_4K, U64_MAX,
+					      &buf));
+	KUNIT_EXPECT_EQ(test, buf.chunk->size, SZ_64K);
+	io_buffer_pool_put(&bufs[16]);
+	age(t);
+	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
+	io_buffer_pool_put(&buf);
+}
+
 /* A pool that has taken all of the budget, and no use for it, does not keep it. */
 static void manager_budget_goes_where_it_is_used(struct kunit *test)
 {
@@ -707,7 +789,7 @@ static void manager_reserve_is_found(struct kunit *test)
 	/* None of them is known to be full. */
 	bitmap_zero(pool->full, pool->max_chunks);
 	for_each_possible_cpu(n)
-		WRITE_ONCE(*per_cpu_ptr(pool->hint, n), 0);
+		WRITE_ONCE(per_cpu_ptr(pool->hints, n)->last, 0);
 	KUNIT_EXPECT_TRUE(test, get_reserved(t, IO_BUFFER_READ, SZ_4K, &buf));
 }
 
@@ -1164,7 +1246,7 @@ static void manager_gives_what_is_idle_first(struct kunit *test)
 					   &limits_64, &buf), 0);
 	io_buffer_pool_put(&buf);
 	inflate(test, &other);
-	io_buffer_pool_clear_referenced(other.mgr->pools[IO_BUFFER_READ][0]);
+	io_buffer_pool_age(other.mgr->pools[IO_BUFFER_READ][0]);
 	KUNIT_EXPECT_GE(test, io_buffer_shrink(SZ_64K), SZ_64K);
 	KUNIT_EXPECT_EQ(test, t->mgr->memory, SZ_64K);
 	second_stop(&other);
@@ -1308,6 +1390,8 @@ static struct kunit_case manager_cases[] = {
 	KUNIT_CASE(manager_high_window_without_32bit_workaround),
 	KUNIT_CASE(manager_window_spares_the_error_address),
 	KUNIT_CASE(manager_gives_back_what_is_idle),
+	KUNIT_CASE(manager_relieves_a_crowded_pool),
+	KUNIT_CASE(manager_keeps_small_chunks),
 	KUNIT_CASE(manager_budget_goes_where_it_is_used),
 	KUNIT_CASE(manager_grows_without_reclaim),
 	KUNIT_CASE(manager_budget_fits_the_window),

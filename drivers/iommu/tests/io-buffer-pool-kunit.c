@@ -222,6 +222,87 @@ static void pool_slot_is_taken_before_others_can(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, get(t->pool, &buf));
 }
 
+/* As if no CPU had got a slot yet */
+static void forget_hints(struct io_buffer_pool *pool)
+{
+	u32 none = pool->max_chunks << IO_BUFFER_HINT_SHIFT;
+	unsigned int cpu, i;
+
+	for_each_possible_cpu(cpu) {
+		struct io_buffer_hints *hints = per_cpu_ptr(pool->hints, cpu);
+
+		hints->word = NULL;
+		hints->last = none;
+		hints->search = none;
+		for (i = 0; i < IO_BUFFER_NR_HINTS; i++)
+			hints->old[i] = none;
+	}
+}
+
+/* A CPU takes again what it freed last, unless the word belongs to another one. */
+static void pool_hints_are_for_own_words(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	struct io_buffer bufs[8], buf;
+	unsigned int i;
+
+	add_chunk(test, BASE, SZ_64K);
+	guard(preempt)();
+	for (i = 0; i < 8; i++) {
+		KUNIT_ASSERT_TRUE(test, io_buffer_pool_get(t->pool, &bufs[i]));
+		KUNIT_EXPECT_EQ(test, bufs[i].word->owner, smp_processor_id());
+	}
+	for (i = 0; i < 8; i++) {
+		io_buffer_pool_put(&bufs[i]);
+		KUNIT_ASSERT_TRUE(test, io_buffer_pool_get(t->pool, &buf));
+		KUNIT_EXPECT_EQ(test, buf.nr, bufs[i].nr);
+	}
+
+	forget_hints(t->pool);
+	this_cpu_write(t->pool->hints->crowded, false);
+	bufs[0].word->owner = nr_cpu_ids;
+	io_buffer_pool_put(&bufs[0]);
+	KUNIT_EXPECT_EQ(test, this_cpu_read(t->pool->hints->last) >> IO_BUFFER_HINT_SHIFT,
+			t->pool->max_chunks);
+	/* But the slot is not lost. */
+	KUNIT_ASSERT_TRUE(test, io_buffer_pool_get(t->pool, &buf));
+	KUNIT_EXPECT_EQ(test, buf.nr, bufs[0].nr);
+	/* All words have an owner, so this CPU does not leave the slot to it. */
+	KUNIT_EXPECT_TRUE(test, this_cpu_read(t->pool->hints->crowded));
+	KUNIT_EXPECT_TRUE(test, t->pool->crowded);
+	forget_hints(t->pool);
+	io_buffer_pool_put(&bufs[0]);
+	KUNIT_EXPECT_EQ(test, this_cpu_read(t->pool->hints->last), 0);
+}
+
+/* With few slots in use, CPUs go to the oldest chunk, so that others become idle. */
+static void pool_moves_to_old_chunks(struct kunit *test)
+{
+	struct pool_test *t = test->priv;
+	struct io_buffer_chunk *old, *young;
+	struct io_buffer bufs[24];
+	unsigned int i;
+
+	old = add_chunk(test, BASE, SZ_64K);
+	young = add_chunk(test, BASE + SZ_2M, SZ_128K);
+	for (i = 0; i < 24; i++)
+		KUNIT_ASSERT_TRUE(test, get(t->pool, &bufs[i]));
+	KUNIT_ASSERT_PTR_EQ(test, bufs[23].chunk, young);
+	for (i = 0; i < 17; i++)
+		io_buffer_pool_put(&bufs[i]);
+	io_buffer_pool_age(t->pool);
+	io_buffer_pool_put(&bufs[17]);
+	/* 6 of 24 from here on, as above 7: not yet, then at once */
+	io_buffer_pool_age(t->pool);
+	io_buffer_pool_put(&bufs[23]);
+	for (i = 0; i < 8; i++) {
+		KUNIT_ASSERT_TRUE(test, get(t->pool, &bufs[i]));
+		KUNIT_EXPECT_PTR_EQ(test, bufs[i].chunk, old);
+	}
+	KUNIT_EXPECT_TRUE(test, old->referenced);
+	KUNIT_EXPECT_FALSE(test, young->referenced);
+}
+
 /* With preemption disabled, not all chunks of a large pool are looked at. */
 static void pool_search_has_an_end(struct kunit *test)
 {
@@ -240,6 +321,8 @@ static void pool_search_has_an_end(struct kunit *test)
 		last = buf;
 	KUNIT_EXPECT_EQ(test, used(t->pool), 20 * 8);
 	/* What is known to be full is not looked at again. */
+	for (i = 0; i < 3; i++)
+		KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
 	KUNIT_EXPECT_EQ(test, bitmap_weight(t->pool->full, 20), 20);
 	KUNIT_EXPECT_FALSE(test, io_buffer_chunk_offline(last.chunk));
 	KUNIT_EXPECT_EQ(test, bitmap_weight(t->pool->full, 20), 20);
@@ -249,9 +332,10 @@ static void pool_search_has_an_end(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, bitmap_weight(t->pool->full, 20), 8);
 	/* But none is lost, and one for which a miss is an error finds it at once. */
 	io_buffer_pool_put(&last);
-	io_buffer_pool_clear_referenced(t->pool);
+	forget_hints(t->pool);
 	bitmap_zero(t->pool->full, 20);
 	KUNIT_EXPECT_FALSE(test, get(t->pool, &buf));
+	forget_hints(t->pool);
 	bitmap_zero(t->pool->full, 20);
 	scoped_guard(preempt)
 		found = io_buffer_pool_get_any(t->pool, &buf);
@@ -272,7 +356,7 @@ static void pool_hint_outlives_its_chunk(struct kunit *test)
 	add_chunk(test, BASE, SZ_64K);
 	/* As if all CPUs had last found something in the old one's last word */
 	for_each_possible_cpu(i)
-		WRITE_ONCE(*per_cpu_ptr(t->pool->hint, i),
+		WRITE_ONCE(per_cpu_ptr(t->pool->hints, i)->last,
 			   BIT(IO_BUFFER_HINT_SHIFT) - 1);
 	for (i = 0; i < 8; i++) {
 		KUNIT_ASSERT_TRUE(test, get(t->pool, &buf));
@@ -288,12 +372,12 @@ static void pool_knows_what_was_touched(struct kunit *test)
 	struct io_buffer buf;
 
 	KUNIT_EXPECT_TRUE(test, chunk->referenced);
-	io_buffer_pool_clear_referenced(t->pool);
+	io_buffer_pool_age(t->pool);
 	KUNIT_EXPECT_FALSE(test, chunk->referenced);
 	KUNIT_ASSERT_TRUE(test, get(t->pool, &buf));
 	KUNIT_EXPECT_TRUE(test, chunk->referenced);
 	io_buffer_pool_put(&buf);
-	io_buffer_pool_clear_referenced(t->pool);
+	io_buffer_pool_age(t->pool);
 	KUNIT_EXPECT_FALSE(test, chunk->referenced);
 }
 
@@ -423,6 +507,8 @@ static struct kunit_case pool_cases[] = {
 	KUNIT_CASE(pool_prefers_old_chunks),
 	KUNIT_CASE(pool_retires_idle_chunks),
 	KUNIT_CASE(pool_slot_is_taken_before_others_can),
+	KUNIT_CASE(pool_hints_are_for_own_words),
+	KUNIT_CASE(pool_moves_to_old_chunks),
 	KUNIT_CASE(pool_search_has_an_end),
 	KUNIT_CASE(pool_hint_outlives_its_chunk),
 	KUNIT_CASE(pool_knows_what_was_touched),

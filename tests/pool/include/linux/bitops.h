@@ -26,6 +26,7 @@ static inline bool test_bit(unsigned int nr, const unsigned long *addr)
 static inline void set_bit(unsigned int nr, unsigned long *addr)
 {
 	stub_step();
+	stub_watch(&addr[nr / BITS_PER_LONG], true);
 	__atomic_fetch_or(&addr[nr / BITS_PER_LONG], BIT(nr % BITS_PER_LONG),
 			  __ATOMIC_RELAXED);
 }
@@ -33,6 +34,7 @@ static inline void set_bit(unsigned int nr, unsigned long *addr)
 static inline void clear_bit(unsigned int nr, unsigned long *addr)
 {
 	stub_step();
+	stub_watch(&addr[nr / BITS_PER_LONG], true);
 	__atomic_fetch_and(&addr[nr / BITS_PER_LONG],
 			   ~BIT(nr % BITS_PER_LONG), __ATOMIC_RELAXED);
 }
@@ -42,6 +44,7 @@ static inline bool test_and_set_bit_lock(unsigned int nr, unsigned long *addr)
 	unsigned long mask = BIT(nr % BITS_PER_LONG);
 
 	stub_step();
+	stub_watch(&addr[nr / BITS_PER_LONG], true);
 	return __atomic_fetch_or(&addr[nr / BITS_PER_LONG], mask,
 				 __ATOMIC_ACQUIRE) & mask;
 }
@@ -49,6 +52,7 @@ static inline bool test_and_set_bit_lock(unsigned int nr, unsigned long *addr)
 static inline void clear_bit_unlock(unsigned int nr, unsigned long *addr)
 {
 	stub_step();
+	stub_watch(&addr[nr / BITS_PER_LONG], true);
 	__atomic_fetch_and(&addr[nr / BITS_PER_LONG],
 			   ~BIT(nr % BITS_PER_LONG), __ATOMIC_RELEASE);
 }

@@ -15,9 +15,11 @@
 	((type *)((char *)(ptr) - offsetof(type, member)))
 
 #define READ_ONCE(x) \
-	({ stub_step(); __atomic_load_n(&(x), __ATOMIC_RELAXED); })
+	({ stub_step(); stub_watch(&(x), false);			\
+	   __atomic_load_n(&(x), __ATOMIC_RELAXED); })
 #define WRITE_ONCE(x, val) \
-	({ stub_step(); __atomic_store_n(&(x), (val), __ATOMIC_RELAXED); })
+	({ stub_step(); stub_watch(&(x), true);				\
+	   __atomic_store_n(&(x), (val), __ATOMIC_RELAXED); })
 
 #define smp_load_acquire(p) \
 	({ stub_step(); __atomic_load_n(p, __ATOMIC_ACQUIRE); })
@@ -38,6 +40,7 @@
 	__auto_type __old = (old);					\
 									\
 	stub_step();							\
+	stub_watch(p, true);						\
 	__atomic_compare_exchange_n(p, &__old, new, false,		\
 				    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);\
 	__old;								\

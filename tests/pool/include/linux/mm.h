@@ -13,8 +13,8 @@
 
 #define min(a, b)		((a) < (b) ? (a) : (b))
 #define max(a, b)		((a) > (b) ? (a) : (b))
-#define clamp_t(type, val, lo, hi) \
-	((type)min(max((type)(val), (type)(lo)), (type)(hi)))
+#define min3(a, b, c)		min(min(a, b), c)
+#define ALIGN(n, a)		(((n) + (a) - 1) / (a) * (a))
 #define DIV_ROUND_UP(n, d)	(((n) + (d) - 1) / (d))
 
 static inline unsigned int get_order(size_t size)

@@ -13,6 +13,7 @@
 
 #define struct_size(p, member, n) \
 	(sizeof(*(p)) + (n) * sizeof(*(p)->member))
+#define struct_size_t(type, member, n)	struct_size((type *)NULL, member, n)
 
 static inline void *kvzalloc_node(size_t size, gfp_t gfp, int nid)
 {

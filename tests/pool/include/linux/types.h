@@ -20,6 +20,10 @@ typedef u64 phys_addr_t;
 typedef u64 dma_addr_t;
 typedef unsigned int gfp_t;
 
+typedef struct {
+	int counter;
+} atomic_t;
+
 struct rcu_head {
 	void (*func)(struct rcu_head *rcu);
 };
