@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The benchmark of kernel/dma/map_benchmark.c at native speed: in user-mode Linux, on
- * an IOMMU that does nothing but take a given time. So what is
+ * an IOMMU that does nothing but take a given time (null-iommu.c). So what is
  * measured is dma-iommu.c, the bounce buffers and real copies.
  *
  * Runs when the kernel boots, prints a line of JSON for each result and halts.
@@ -9,14 +9,14 @@
 /* First: it says how messages begin. */
 #include "../../../kernel/dma/map_benchmark.c"
 
-#include <linux/iommu.h>
 #include <linux/platform_device.h>
 #include <linux/reboot.h>
 #include <linux/sched/clock.h>
 #include <linux/sizes.h>
 #include <linux/timekeeping.h>
 
-#define DEVICE_NAME	"benchdma"
+#include "null-iommu.h"
+
 /* Long enough to see, short enough for hundreds of them. */
 #define RUN_NS		(20 * NSEC_PER_MSEC)
 /* Small copies: 16 KiB for what is copied and what it is copied to, at most */
@@ -45,115 +45,8 @@ static unsigned int warm_ms;
 module_param(warm_ms, uint, 0444);
 MODULE_PARM_DESC(warm_ms, "and then for so long, without a pause");
 
+/* Of the device that is measured */
 static unsigned int cost_ns;
-static phys_addr_t any_phys;
-
-static void spend(void)
-{
-	u64 end;
-
-	if (!cost_ns)
-		return;
-	end = ktime_get_mono_fast_ns() + cost_ns;
-	while (ktime_get_mono_fast_ns() < end)
-		cpu_relax();
-}
-
-static int null_map_pages(struct iommu_domain *domain, unsigned long iova,
-			  phys_addr_t phys, size_t pgsize, size_t pgcount,
-			  int prot, gfp_t gfp, size_t *mapped)
-{
-	spend();
-	*mapped = pgsize * pgcount;
-	return 0;
-}
-
-static size_t null_unmap_pages(struct iommu_domain *domain, unsigned long iova,
-			       size_t pgsize, size_t pgcount,
-			       struct iommu_iotlb_gather *gather)
-{
-	spend();
-	return pgsize * pgcount;
-}
-
-static void null_iotlb_sync(struct iommu_domain *domain,
-			    struct iommu_iotlb_gather *gather)
-{
-	spend();
-}
-
-static void null_flush_all(struct iommu_domain *domain)
-{
-	spend();
-}
-
-static phys_addr_t null_iova_to_phys(struct iommu_domain *domain,
-				     dma_addr_t iova)
-{
-	return any_phys;
-}
-
-static int null_attach(struct iommu_domain *domain, struct device *dev,
-		       struct iommu_domain *old)
-{
-	return 0;
-}
-
-static void null_domain_free(struct iommu_domain *domain)
-{
-	kfree(domain);
-}
-
-static const struct iommu_domain_ops null_domain_ops = {
-	.attach_dev = null_attach,
-	.map_pages = null_map_pages,
-	.unmap_pages = null_unmap_pages,
-	.iotlb_sync = null_iotlb_sync,
-	.flush_iotlb_all = null_flush_all,
-	.iova_to_phys = null_iova_to_phys,
-	.free = null_domain_free,
-};
-
-static struct iommu_domain *null_domain_alloc(struct device *dev)
-{
-	struct iommu_domain *domain = kzalloc_obj(*domain);
-
-	if (!domain)
-		return ERR_PTR(-ENOMEM);
-	domain->pgsize_bitmap = SZ_4K | SZ_64K | SZ_2M;
-	domain->geometry.aperture_end = DMA_BIT_MASK(48);
-	domain->geometry.force_aperture = true;
-	return domain;
-}
-
-static struct iommu_device null_iommu;
-
-static struct iommu_device *null_probe_device(struct device *dev)
-{
-	if (!dev_is_platform(dev) || !strstarts(dev_name(dev), DEVICE_NAME "."))
-		return ERR_PTR(-ENODEV);
-	return &null_iommu;
-}
-
-static bool null_capable(struct device *dev, enum iommu_cap cap)
-{
-	return cap == IOMMU_CAP_CACHE_COHERENCY ||
-	       cap == IOMMU_CAP_DEFERRED_FLUSH;
-}
-
-static struct iommu_domain null_identity = {
-	.type = IOMMU_DOMAIN_IDENTITY,
-	.ops = &(const struct iommu_domain_ops){ .attach_dev = null_attach },
-};
-
-static const struct iommu_ops null_ops = {
-	.capable = null_capable,
-	.domain_alloc_paging = null_domain_alloc,
-	.probe_device = null_probe_device,
-	.device_group = generic_device_group,
-	.identity_domain = &null_identity,
-	.default_domain_ops = &null_domain_ops,
-};
 
 static void print_result(const struct map_benchmark *run)
 {
@@ -310,36 +203,20 @@ static void measure_copies(u8 *memory)
 	}
 }
 
-static struct platform_device *add_device(int id)
-{
-	struct platform_device *pdev = platform_device_alloc(DEVICE_NAME, id);
-
-	if (!pdev)
-		return NULL;
-	dev_assign_dma_coherent(&pdev->dev, true);
-	dev_set_dma_strict_ownership(&pdev->dev);
-	if (platform_device_add(pdev)) {
-		platform_device_put(pdev);
-		return NULL;
-	}
-	dma_set_max_seg_size(&pdev->dev, UINT_MAX);
-	dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(64));
-	return pdev;
-}
-
 /* Each cost has a device of its own, and so a domain that knows no other. */
 static void measure_costs(void (*measure_one)(struct device *dev))
 {
 	unsigned int i;
 
 	for (i = 0; i < nr_costs; i++) {
-		struct platform_device *pdev = add_device(i);
+		struct platform_device *pdev = null_iommu_add_device(i);
 
 		if (!pdev) {
 			pr_info("bench: failed\n");
 			break;
 		}
 		cost_ns = costs[i];
+		null_iommu_set_cost(cost_ns);
 		measure_one(&pdev->dev);
 		platform_device_unregister(pdev);
 	}
@@ -347,17 +224,15 @@ static void measure_costs(void (*measure_one)(struct device *dev))
 
 static int __init uml_bench_init(void)
 {
-	/* For copies; also an address in memory, as any mapping's */
+	/* For copies */
 	u8 *memory = kzalloc(2 * COPY_BUFFERS * 256, GFP_KERNEL);
 	int ret = memory ? 0 : -ENOMEM;
 
-	ret = ret ?: iommu_device_sysfs_add(&null_iommu, NULL, NULL, "nulliommu");
-	ret = ret ?: iommu_device_register(&null_iommu, &null_ops, NULL);
+	ret = ret ?: null_iommu_init(false);
 	if (ret) {
 		pr_info("bench: failed\n");
 		return ret;
 	}
-	any_phys = virt_to_phys(memory);
 
 	if (!strcmp(set, "mappings"))
 		measure_costs(measure_mappings);
