@@ -2,7 +2,8 @@
 /*
  * The benchmark of kernel/dma/map_benchmark.c at native speed: in user-mode Linux, on
  * an IOMMU that does nothing but take a given time (null-iommu.c). So what is
- * measured is dma-iommu.c, the bounce buffers and real copies.
+ * measured is dma-iommu.c, the bounce buffers and real copies. And the same for the
+ * whole stack, from the file of a block device down (diskbench.c).
  *
  * Runs when the kernel boots, prints a line of JSON for each result and halts.
  */
@@ -15,6 +16,7 @@
 #include <linux/sizes.h>
 #include <linux/timekeeping.h>
 
+#include "diskbench.h"
 #include "null-iommu.h"
 
 /* Long enough to see, short enough for hundreds of them. */
@@ -24,6 +26,8 @@
 #define COPY_BUFFERS	32
 /* What a map and an unmap take without the IOMMU, about: see bench-smp.config */
 #define PAIR_NS		(IS_ENABLED(CONFIG_SMP) ? 1000U : 100U)
+/* Requests by which a disk is checked */
+#define CHECK_STEPS	10000
 /* About what a large copy takes where nobody knows better. */
 #define BYTES_PER_NS	16
 
@@ -34,7 +38,7 @@ MODULE_PARM_DESC(costs, "ns that a map, an unmap and a sync of the IOMMU take ea
 
 static char *set = "mappings";
 module_param(set, charp, 0444);
-MODULE_PARM_DESC(set, "what to measure: mappings, cpus (one and two of them) or copies");
+MODULE_PARM_DESC(set, "what to measure: mappings, cpus (one and two of them), copies or disk; or check-disk");
 
 static unsigned int warm_rounds = 24;
 module_param(warm_rounds, uint, 0444);
@@ -203,6 +207,18 @@ static void measure_copies(u8 *memory)
 	}
 }
 
+static void measure_disk(struct device *dev)
+{
+	if (diskbench_measure(dev, cost_ns))
+		pr_info("bench: failed\n");
+}
+
+static void check_disk(struct device *dev)
+{
+	if (diskcheck_run(dev, CHECK_STEPS))
+		pr_info("bench: failed\n");
+}
+
 /* Each cost has a device of its own, and so a domain that knows no other. */
 static void measure_costs(void (*measure_one)(struct device *dev))
 {
@@ -228,7 +244,7 @@ static int __init uml_bench_init(void)
 	u8 *memory = kzalloc(2 * COPY_BUFFERS * 256, GFP_KERNEL);
 	int ret = memory ? 0 : -ENOMEM;
 
-	ret = ret ?: null_iommu_init(false);
+	ret = ret ?: null_iommu_init(!strcmp(set, "check-disk"));
 	if (ret) {
 		pr_info("bench: failed\n");
 		return ret;
@@ -240,6 +256,10 @@ static int __init uml_bench_init(void)
 		measure_costs(measure_cpus);
 	else if (!strcmp(set, "copies"))
 		measure_copies(memory);
+	else if (!strcmp(set, "disk"))
+		measure_costs(measure_disk);
+	else if (!strcmp(set, "check-disk"))
+		measure_costs(check_disk);
 	else
 		pr_info("bench: failed\n");
 	pr_info("bench: done\n");
