@@ -14,7 +14,7 @@ X86 := $(MACHINE) configs/x86_64.config
 
 ##@ To try it
 # Said at the start of what ends in a kernel build, not after a download.
-run test test-% check kernel debug% reverted kcsan devices deb bench calls native stack sweep: export BUILDS_KERNEL = 1
+run test test-% check kernel debug% reverted kcsan devices deb bench calls native native-stack stack sweep: export BUILDS_KERNEL = 1
 
 run: deps kernel ## boot the built kernel under each IOMMU mode, verify I/O, measure: build/run
 	scripts/run
@@ -25,11 +25,13 @@ test-all: deps ## every suite: more devices, IOMMUs, architectures, a kernel tha
 test-%: deps ## one suite of tests/suites.list
 	scripts/test $*
 bench: deps-bench kernel ## all that is measured, one after the other, an hour and a half: build/bench
-	@status=0; for part in bench native stack sweep; do scripts/$$part || status=1; done; exit $$status
+	@status=0; for part in bench native native-stack stack sweep; do scripts/$$part || status=1; done; exit $$status
 calls: deps kernel ## of that: what a map and an unmap cost in each mode and behind each IOMMU, memory held, a crowd
 	scripts/bench
 native: deps fetch ## of that: calls at the speed of your own CPU, on an IOMMU whose cost is a parameter
 	scripts/native
+native-stack: deps fetch ## of that: a disk at the speed of your own CPU, from the block device's file down, in each mode
+	scripts/native-stack
 stack: deps-bench kernel ## of that: disks and networks behind each IOMMU, in each mode
 	scripts/stack
 sweep: deps-bench kernel ## of that: a disk and networks behind virtio-iommu, as its requests get dearer
@@ -90,10 +92,10 @@ distclean: ## drop all of build/
 	rm -rf build
 help: ## this list
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } \
-		/^[a-z0-9%-]+:.*## / { sub(/test-%/, "test-SUITE", $$1); printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+		/^[a-z0-9%-]+:.*## / { sub(/test-%/, "test-SUITE", $$1); printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 need:
 	@for tool in git python3; do command -v $$tool >/dev/null || \
 		{ echo "$$tool is missing: 'make deps' installs or names what is needed" >&2; exit 1; }; done
 
-.PHONY: need run test test-all check bench calls native stack sweep deps deps-bench deps-deb qemu10 fetch tree kernel debug debug-more checked reverted kcsan devices deb series branch refresh clean distclean help
+.PHONY: need run test test-all check bench calls native native-stack stack sweep deps deps-bench deps-deb qemu10 fetch tree kernel debug debug-more checked reverted kcsan devices deb series branch refresh clean distclean help
