@@ -475,7 +475,7 @@ static int grow_pool(struct io_buffer_manager *mgr, unsigned int nr)
  * @pool: the pool
  *
  * Slots beyond what is in use let each CPU have words of its own. Uses at most half of
- * the budget, and leaves at least half of the slots in use.
+ * the budgets, and leaves at least half of the slots in use.
  *
  * Context: may sleep; the caller holds the lock of @mgr.
  */
@@ -487,6 +487,7 @@ void io_buffer_relieve(struct io_buffer_manager *mgr, unsigned int nr,
 
 	if (size + min_chunk_size(pool) > 2 * used ||
 	    READ_ONCE(mgr->memory) + 2 * used - size > mgr->memory_max / 2 ||
+	    io_buffer_total() + 2 * used - size > io_buffer_total_max() / 2 ||
 	    time_before64(get_jiffies_64(), READ_ONCE(mgr->retry_at)))
 		return;
 	size = min(next_chunk_size(mgr, nr, pool), rounddown_pow_of_two(2 * used - size));
@@ -654,8 +655,7 @@ void io_buffer_refill_reserve(struct io_buffer_manager *mgr)
  * @limits: of a device
  *
  * Unless memory is short, the reserve has two chunks for each permission that it serves
- * on return.
- * io_buffer_grow_atomic() works from then on.
+ * on return. io_buffer_grow_atomic() works from then on.
  *
  * Context: may sleep.
  */

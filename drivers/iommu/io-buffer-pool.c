@@ -24,7 +24,7 @@
 #define SEARCH_MAX_FULL		8
 #define SEARCH_MAX_UNOWNED	16
 
-/* With this part of the slots in use or less, CPUs move to the oldest chunks. */
+/* With this part of the slots in use or less, CPUs move to the first chunks. */
 #define SPARSE_SHARE		4
 
 /* The hint that there is none */
@@ -144,8 +144,7 @@ static void chunk_free_rcu(struct rcu_head *rcu)
 
 /*
  * log2 of the slots in a word: what one CPU has of all slots. So CPUs that are equally
- * busy each have a word of their own, also if they use few slots, and no CPU needs more
- * than a few words.
+ * busy each have a word of their own, also if they use few slots, and need few words.
  */
 static unsigned int choose_word_shift(const struct io_buffer_pool *pool,
 				      unsigned int nr_slots)
@@ -301,14 +300,14 @@ void io_buffer_chunk_online(struct io_buffer_chunk *chunk)
 	WRITE_ONCE(pool->nr_chunks, pool->nr_chunks + 1);
 	WRITE_ONCE(pool->nr_slots,
 		   pool->nr_slots + (chunk->size >> chunk->slot_shift));
-	if (READ_ONCE(pool->unowned) > i)
-		WRITE_ONCE(pool->unowned, i);
 	WRITE_ONCE(pool->crowded, false);
 	if (i >= pool->end)
 		/* Pairs with io_buffer_pool_search(). */
 		smp_store_release(&pool->end, i + 1);
 	smp_mb(); /* pairs with the one in chunk_get() */
 	io_buffer_pool_mark_nonfull(pool, i);
+	if (READ_ONCE(pool->unowned) > i)
+		WRITE_ONCE(pool->unowned, i);
 }
 
 /* Free all slots of the first @nr words of a chunk. */
@@ -389,10 +388,10 @@ bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk)
  * io_buffer_pool_age - start to track which chunks are used
  * @pool: the pool
  *
- * Chunks that serve a slot from now on have @referenced set, except for a rare
- * race, which makes a used chunk look idle.
+ * Chunks that serve a slot from now on, or that a CPU expects to serve one, have
+ * @referenced set, except for a rare race, which makes a used chunk look idle.
  *
- * If few slots are in use, words lose their owners, and CPUs take words of the oldest
+ * If few slots are in use, words lose their owners, and CPUs take words of the first
  * chunks again. So the other chunks become idle and can be reclaimed.
  *
  * Context: any; serialised by the manager.
@@ -405,6 +404,8 @@ bool io_buffer_pool_age(struct io_buffer_pool *pool)
 	struct io_buffer_chunk *chunk;
 	unsigned int i, end = READ_ONCE(pool->end);
 
+	if (!READ_ONCE(pool->nr_chunks))
+		return false;
 	for (i = 0; i < end; i++) {
 		chunk = io_buffer_pool_chunk(pool, i);
 		if (!chunk)
@@ -484,9 +485,13 @@ void io_buffer_pool_push_hint(struct io_buffer_pool *pool,
 /* Take a slot of a word, and expect more there. */
 static bool get_from(struct io_buffer_pool *pool, u32 hint, struct io_buffer *buf)
 {
+	struct io_buffer_chunk *chunk;
+
 	this_cpu_write(pool->hints->word, NULL);
 	this_cpu_write(pool->hints->last, hint);
-	if (!io_buffer_hint_get(pool, buf))
+	/* Not io_buffer_hint_get(): the hint may have been reset, and this word skipped. */
+	chunk = rcu_dereference_sched(pool->chunks[hint >> IO_BUFFER_HINT_SHIFT]);
+	if (!chunk || !io_buffer_word_get(pool, chunk, hint & chunk->word_mask, buf))
 		return false;
 	set_referenced(buf->chunk);
 	return true;
@@ -518,8 +523,8 @@ static int next_unowned(struct io_buffer_chunk *chunk)
 }
 
 /*
- * Become the owner of a word, of the oldest chunk that has one. Others may have taken
- * all its slots already.
+ * Become the owner of a word, of the first chunk that has one. Others may have taken
+ * all its slots already. A chunk that is not in use is left alone.
  */
 static bool get_unowned(struct io_buffer_pool *pool, unsigned int end,
 			struct io_buffer *buf)
@@ -529,8 +534,11 @@ static bool get_unowned(struct io_buffer_pool *pool, unsigned int end,
 
 	while ((i = READ_ONCE(pool->unowned)) < end) {
 		struct io_buffer_chunk *chunk = rcu_dereference_sched(pool->chunks[i]);
-		int word = chunk ? next_unowned(chunk) : -1;
+		int word;
 
+		if (chunk && i && !READ_ONCE(chunk->referenced))
+			break;
+		word = chunk ? next_unowned(chunk) : -1;
 		if (word < 0) {
 			cmpxchg(&pool->unowned, i, i + 1);
 			continue;
@@ -542,9 +550,8 @@ static bool get_unowned(struct io_buffer_pool *pool, unsigned int end,
 		if (++tries >= SEARCH_MAX_UNOWNED)
 			return false;
 	}
-	this_cpu_write(pool->hints->crowded, true);
-	if (!READ_ONCE(pool->crowded))
-		WRITE_ONCE(pool->crowded, true);
+	if (end)
+		this_cpu_write(pool->hints->crowded, true);
 	return false;
 }
 
@@ -592,6 +599,14 @@ void io_buffer_pool_mark_nonfull(struct io_buffer_pool *pool, unsigned int index
 	clear_bit(index, pool->full);
 }
 
+/* The slot is in the word of another CPU, if that one still owns it. */
+static void note_sharing(struct io_buffer_pool *pool, const struct io_buffer *buf)
+{
+	if (READ_ONCE(buf->word->owner) != smp_processor_id() &&
+	    !READ_ONCE(pool->crowded))
+		WRITE_ONCE(pool->crowded, true);
+}
+
 /* Search all words, from where the last search of this CPU ended. */
 static bool get_from_any(struct io_buffer_pool *pool, unsigned int end,
 			 struct io_buffer *buf)
@@ -611,10 +626,16 @@ static bool get_from_any(struct io_buffer_pool *pool, unsigned int end,
 		chunk = rcu_dereference_sched(pool->chunks[i]);
 		if (!chunk)
 			continue;
-		if (chunk_get(pool, chunk, n ? 0 : from, buf))
+		if (chunk_get(pool, chunk, n ? 0 : from, buf)) {
+			note_sharing(pool, buf);
 			return true;
+		}
 		nr_full++;
 	}
+	/* The next search begins with the chunks that this one did not reach. */
+	if (end)
+		this_cpu_write(pool->hints->search,
+			       (first + n) % end << IO_BUFFER_HINT_SHIFT);
 	return false;
 }
 

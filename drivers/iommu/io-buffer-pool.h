@@ -197,8 +197,8 @@ struct io_buffer_chunk {
 /* A hint is the index of a chunk and, in the lower bits, of one of its words. */
 #define IO_BUFFER_HINT_SHIFT	8
 
-/* A CPU with 64 requests in flight rarely uses more words. */
-#define IO_BUFFER_NR_HINTS	8
+/* The words of a CPU with 64 requests in flight, unless most of them are small */
+#define IO_BUFFER_NR_HINTS	16
 
 /**
  * struct io_buffer_hints - where one CPU expects free slots
@@ -219,7 +219,7 @@ struct io_buffer_hints {
 	u32 old[IO_BUFFER_NR_HINTS];
 	u32 search;
 	bool crowded;
-};
+} ____cacheline_aligned;
 
 /**
  * struct io_buffer_pool - slots of one size with one permission
@@ -234,8 +234,8 @@ struct io_buffer_hints {
  * @nr_slots: slots in these
  * @reserve: the manager keeps one chunk, idle or not
  * @overwrite: only devices write to the slots
- * @crowded: since io_buffer_pool_age(), a CPU found no word without owner
- * @unowned: all chunks with a word without owner have this index or a higher one
+ * @crowded: since io_buffer_pool_age(), a CPU has taken a slot of another one's word
+ * @unowned: where to look for a chunk with a word without owner: from this index on
  * @end: all chunks have a lower index
  * @full: a bit for each chunk, set after a search found no free slot in it
  * @chunks: the chunks, with gaps; always NULL at @max_chunks, for no hint

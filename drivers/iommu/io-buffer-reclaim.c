@@ -80,29 +80,13 @@ static size_t reclaim_chunk(struct io_buffer_manager *mgr,
 	return freed ? size : 0;
 }
 
-/*
- * Idle chunks smaller than this one stay: without them, a few slots would keep a large
- * one.
- */
-static size_t largest_referenced(const struct io_buffer_pool *pool)
-{
-	unsigned int i, end = READ_ONCE(pool->end);
-	size_t size = 0;
-
-	for (i = 0; i < end; i++) {
-		struct io_buffer_chunk *chunk = io_buffer_pool_chunk(pool, i);
-
-		if (chunk && READ_ONCE(chunk->referenced))
-			size = max(size, chunk->size);
-	}
-	return size;
-}
-
 /**
- * io_buffer_reclaim - free chunks, the youngest of each pool first
+ * io_buffer_reclaim - free chunks, the last of each pool first
  * @mgr: the manager of the domain
  * @bytes: stop after this many bytes
- * @idle: only chunks not used since io_buffer_pool_age(), unless larger ones are
+ * @idle: only chunks not used since io_buffer_pool_age()
+ *
+ * Idle chunks before a larger one that is in use stay: CPUs will move there.
  *
  * Context: may sleep; the caller holds the lock of @mgr.
  * Return: bytes freed; 0 while a device with ATS is suspended.
@@ -117,14 +101,17 @@ size_t io_buffer_reclaim(struct io_buffer_manager *mgr, size_t bytes, bool idle)
 	if (!held)
 		return 0;
 	for_each_io_buffer_pool(mgr, nr, pool) {
-		size_t busy = idle ? largest_referenced(pool) : 0;
+		size_t busy = 0;
 
 		for (i = READ_ONCE(pool->end); i-- && freed < bytes;) {
 			struct io_buffer_chunk *chunk;
 
 			chunk = io_buffer_pool_chunk(pool, i);
-			if (chunk && chunk->size >= busy &&
-			    !(idle && READ_ONCE(chunk->referenced)))
+			if (!chunk)
+				continue;
+			if (idle && READ_ONCE(chunk->referenced))
+				busy = max(busy, chunk->size);
+			else if (chunk->size >= busy)
 				freed += reclaim_chunk(mgr, chunk);
 		}
 	}

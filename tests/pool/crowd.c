@@ -10,7 +10,8 @@
  * The CPUs get all that is in flight, then free slots and get others: one by one or 16
  * at a time, the oldest or any, on the CPU that got them or, with "all", on the next
  * one. Measured is the second half, while the pool ages a few times. At last each CPU
- * has a single slot in flight, and it is measured how many slots reclaim leaves.
+ * has a single slot in flight, then one CPU alone has as many as before, and it is
+ * measured how many slots reclaim leaves.
  */
 
 #include <stdio.h>
@@ -36,7 +37,7 @@
 #define MAX_WORDS	1.2	/* looked at for each slot */
 #define MAX_FOREIGN	0.05	/* puts to a line that another CPU wrote last */
 #define MAX_SHARED	0.01	/* writes to lines of chunks and pool */
-#define MAX_LEFT	4	/* slots for each in flight, or one chunk, when load has gone */
+#define MAX_LEFT	8	/* slots for each in flight, or one chunk, when load has gone */
 
 static struct io_buffer_pool *pool;
 
@@ -128,17 +129,14 @@ static void age(void)
 	size_t used, size, busy = 0;
 	unsigned int i;
 
-	for (i = 0; i < pool->end; i++) {
-		struct io_buffer_chunk *chunk = pool->chunks[i];
-
-		if (chunk && chunk->referenced)
-			busy = max(busy, chunk->size);
-	}
 	for (i = pool->end; i--;) {
 		struct io_buffer_chunk *chunk = pool->chunks[i];
 
-		if (chunk && !chunk->referenced && chunk->size >= busy &&
-		    io_buffer_chunk_offline(chunk)) {
+		if (!chunk)
+			continue;
+		if (chunk->referenced) {
+			busy = max(busy, chunk->size);
+		} else if (chunk->size >= busy && io_buffer_chunk_offline(chunk)) {
 			io_buffer_chunk_destroy(chunk);
 			free(writers[i]);
 			writers[i] = NULL;
@@ -221,7 +219,7 @@ static void free_pool(void)
 static bool run(unsigned int in_flight, unsigned int batch, bool any, bool cross)
 {
 	unsigned int i, cpu, ops = OPS / batch / AGES;
-	double words, foreign, shared, memory, left;
+	double words, foreign, shared, memory, left, alone;
 
 	srand(1);
 	memset(cpus, 0, sizeof(cpus));
@@ -251,14 +249,33 @@ static bool run(unsigned int in_flight, unsigned int batch, bool any, bool cross
 	}
 	age();
 	left = (double)pool->nr_slots / max(stub_nr_cpus, MIN_CHUNK >> SLOT_SHIFT);
+
+	for (cpu = 0; cpu < stub_nr_cpus; cpu++)
+		put(cpu, cpu, any);
+	for (i = 0; i < in_flight; i++)
+		get(0);
+	for (i = 0; i < 4; i++) {
+		unsigned int n, k;
+
+		age();
+		for (n = 0; n < ops; n++) {
+			for (k = 0; k < batch; k++)
+				put(0, 0, any);
+			for (k = 0; k < batch; k++)
+				get(0);
+		}
+	}
+	age();
+	alone = (double)pool->nr_slots / max(in_flight, MIN_CHUNK >> SLOT_SHIFT);
 	free_pool();
-	printf("%4u %9u %5u  %-6s %-5s %6.2f %8.3f %8.4f %7.2f %6lu %5.2f\n", stub_nr_cpus,
+	printf("%4u %9u %5u  %-6s %-5s %6.2f %8.3f %8.4f %7.2f %6lu %5.2f %6.2f\n", stub_nr_cpus,
 	       in_flight, batch, any ? "any" : "oldest", cross ? "next" : "same", words,
-	       foreign, shared, memory, count.misses, left);
+	       foreign, shared, memory, count.misses, left, alone);
 	if (cross)
-		return words > 2 * MAX_WORDS || left > MAX_LEFT;
+		return words > 2 * MAX_WORDS || left > MAX_LEFT || alone > MAX_LEFT;
 	return words > MAX_WORDS || foreign > MAX_FOREIGN || shared > MAX_SHARED ||
-	       memory > 2 + 16. / in_flight / stub_nr_cpus || left > MAX_LEFT;
+	       memory > 2 + 16. / in_flight / stub_nr_cpus || left > MAX_LEFT ||
+	       alone > MAX_LEFT;
 }
 
 int main(int argc, char **argv)
@@ -270,8 +287,9 @@ int main(int argc, char **argv)
 
 	printf("words: looked at to get a slot; foreign: puts to a line that another CPU wrote last;\n"
 	       "shared: writes to lines of pool or chunks for each slot; memory: slots for each in flight;\n"
-	       "left: the same, after each CPU has had but one in flight for a while\n"
-	       "CPUs in flight batch  frees  on     words  foreign   shared  memory misses  left\n");
+	       "left: the same, after each CPU has had but one in flight for a while;\n"
+	       "alone: the same, after one CPU alone has had as many in flight as before\n"
+	       "CPUs in flight batch  frees  on     words  foreign   shared  memory misses  left  alone\n");
 	for (c = 0; c < sizeof(nr_cpus) / sizeof(*nr_cpus); c++) {
 		stub_nr_cpus = nr_cpus[c];
 		for (q = 0; q < sizeof(in_flight) / sizeof(*in_flight); q++) {
@@ -283,7 +301,7 @@ int main(int argc, char **argv)
 			}
 		}
 	}
-	printf("at most %.1f words (next: twice), %.2f foreign, %.2f shared, memory 2 and one chunk, %u left: %u of %u rows are not\n",
+	printf("at most %.1f words (next: twice), %.2f foreign, %.2f shared, memory 2 and one chunk, %u left and alone: %u of %u rows are not\n",
 	       MAX_WORDS, MAX_FOREIGN, MAX_SHARED, MAX_LEFT, missed, rows);
 	return !!missed;
 }

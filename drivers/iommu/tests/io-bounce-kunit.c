@@ -640,6 +640,7 @@ static void bounce_large_granule(struct kunit *test)
 	unsigned int i;
 
 	t->bounce->mgr.granule_shift = ilog2(SZ_64K);
+	t->bounce->mgr.granule_mask = SZ_64K - 1;
 	io_bounce_set_mode(t->bounce, BOUNCE_ON, SZ_256K);
 
 	offset = virt_to_phys(t->pages + 5) & (SZ_64K - 1);
@@ -1051,6 +1052,8 @@ static void bounce_overwrite(struct kunit *test)
 	dma_addr_t addr, other;
 	u8 *slot;
 
+	/* A CPU takes again the slot that it freed. */
+	set_cpus_allowed_ptr(current, cpumask_of(raw_smp_processor_id()));
 	addr = map_overwrite(t, p, 2000, DMA_FROM_DEVICE);
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_EQ(test, mock_domain_prot(t->fake, addr), IOMMU_WRITE);
