@@ -25,7 +25,9 @@ test-all: deps ## every suite: more devices, IOMMUs, architectures, a kernel tha
 test-%: deps ## one suite of tests/suites.list
 	scripts/test $*
 bench: deps-bench kernel ## all that is measured, one after the other, an hour and a half: build/bench
-	@status=0; for part in bench native native-stack stack sweep; do scripts/$$part || status=1; done; exit $$status
+	@status=0; for part in bench native native-stack stack sweep; do scripts/$$part || status=1; done; \
+		printf '\nAll bars:\n'; cd build/bench; grep -hE '^(met|missed|MISSED) ' \
+			table.txt native.txt native-stack.txt stack.txt sweep.txt; exit $$status
 calls: deps kernel ## of that: what a map and an unmap cost in each mode and behind each IOMMU, memory held, a crowd
 	scripts/bench
 native: deps fetch ## of that: calls at the speed of your own CPU, on an IOMMU whose cost is a parameter
