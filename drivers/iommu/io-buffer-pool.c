@@ -399,7 +399,8 @@ bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk)
  */
 bool io_buffer_pool_age(struct io_buffer_pool *pool)
 {
-	bool sparse = io_buffer_pool_used(pool) <= pool->nr_slots / SPARSE_SHARE;
+	unsigned int nr_slots = READ_ONCE(pool->nr_slots);
+	bool sparse = io_buffer_pool_used(pool) <= nr_slots / SPARSE_SHARE;
 	bool crowded = READ_ONCE(pool->crowded);
 	struct io_buffer_chunk *chunk;
 	unsigned int i, end = READ_ONCE(pool->end);
@@ -672,8 +673,8 @@ bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf)
  * @pool: the pool
  * @buf: filled in with the slot
  *
- * For mandatory bounces, where a miss may be an error. Each search that gives up
- * has marked some chunks full, so this ends.
+ * For mandatory bounces, where a miss may be an error. Each search goes on where the
+ * last one gave up.
  *
  * Context: any but NMI; preemption is disabled.
  * Return: false if no slot is free.
