@@ -27,7 +27,7 @@ def command(*args, **env):
 
 
 def build(numbers=(1, 2)):
-    """Bring the kernels for so many CPUs up to date."""
+    """Bring the kernels for these numbers of CPUs up to date."""
     command("scripts/tree", "-o", TREE, "-f", "tests/uml/overlay", "-p", "tests/uml/uml.patch")
     for cpus in numbers:
         more = ["tests/uml/bench-smp.config"] if cpus > 1 else []

@@ -640,7 +640,6 @@ static bool overlap(const struct io_buffer_guard *a,
 static u32 guard_stack(const struct io_buffer_guard *g)
 {
 	size_t nr = (g - g->chunk->guards) >> io_buffer_granules_shift(g->chunk);
-
 	struct io_buffer buf = io_buffer_nr(g->chunk, nr);
 
 	return io_buffer_slot(&buf)->life.stack;

@@ -17,9 +17,9 @@
 #include "io-buffer-pool.h"
 
 /*
- * These bound the time with preemption disabled: a search stops after it has marked so
- * many chunks full, which the next one skips; before that, it looks at so many words
- * that have no owner.
+ * Bounds of the time with preemption disabled. A search gives up after it has marked
+ * SEARCH_MAX_FULL chunks full, having looked at each of their words twice; the next one
+ * skips these. Before that, it looks at up to SEARCH_MAX_UNOWNED words without owner.
  */
 #define SEARCH_MAX_FULL		8
 #define SEARCH_MAX_UNOWNED	16

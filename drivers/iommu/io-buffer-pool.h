@@ -37,8 +37,9 @@ struct iommu_domain;
  * that takes a slot of them.
  *
  * hint: each CPU remembers a few words that have, or had, a free slot: those in which
- * it freed one last, unless they belong to another CPU. In the steady state it looks at
- * one word to get a slot, and writes no cache line that another CPU writes.
+ * it freed one last, unless they belong to another CPU. In the steady state, if slots are
+ * freed on the CPU that took them, it looks at one word to get a slot, and writes no cache
+ * line that another CPU writes.
  *
  * A hint is all that a CPU caches. Any other CPU can take the slot, and reclaim has
  * nothing to drain: a chunk is out of use once all its bits are set.

@@ -41,7 +41,7 @@ struct file *disk_file(struct disk *disk);
 /**
  * disk_interrupt - let the device execute commands, and take its interrupt
  * @disk: disk
- * @most: complete so many commands, at most
+ * @most: the most commands to complete
  *
  * The interrupt of the queue of this CPU. Call it where a real one would come, from
  * a task that stays on the CPU: those of user-mode Linux are signals,

@@ -28,7 +28,7 @@ int null_iommu_init(bool translate);
  */
 struct platform_device *null_iommu_add_device(int id);
 
-/* From now on each map, unmap and invalidation takes so many ns. */
+/* The time that each map, unmap and invalidation takes from now on, in ns */
 void null_iommu_set_cost(unsigned int ns);
 
 /* How many of these there were, on all CPUs */
