@@ -61,8 +61,7 @@ static __always_inline bool get_slot(struct io_bounce *bounce,
 {
 	enum io_buffer_perm perm = io_bounce_perm(bounce, dir, attrs);
 
-	if (likely(io_buffer_get(&bounce->mgr, perm, size, device_dma_limit(dev),
-				 buf))) {
+	if (likely(io_buffer_get(&bounce->mgr, perm, size, device_dma_limit(dev), buf))) {
 		count_hit(bounce, dev, hit);
 		return true;
 	}
@@ -109,8 +108,8 @@ static bool get_slot_mandatory(struct io_bounce *bounce, struct device *dev,
  * Clear a slot that an untrusted device can access, before it is freed. So neither
  * free slots nor the rest of a slot in use show data of others.
  */
-static noinline void wipe_slot(const struct io_bounce *bounce,
-			       const struct io_buffer *buf)
+static void wipe_slot(const struct io_bounce *bounce,
+		      const struct io_buffer *buf)
 {
 	const struct io_buffer_slot *slot = io_buffer_slot(buf);
 
@@ -127,7 +126,7 @@ static __always_inline void put_slot(const struct io_bounce *bounce,
 				     struct device *dev, dma_addr_t addr,
 				     const struct io_buffer *buf)
 {
-	trace_iommu_bounce_unmap(dev, addr, buf);
+	trace_iommu_bounce_unmap(dev, addr, buf->chunk->pool, buf->slot->len);
 	io_bounce_check_end(buf);
 	if (unlikely(READ_ONCE(bounce->wipe)))
 		wipe_slot(bounce, buf);
@@ -136,49 +135,23 @@ static __always_inline void put_slot(const struct io_bounce *bounce,
 }
 
 /**
- * io_bounce_put - free the slot of a mapping
- * @bounce: the bounce buffers of the domain
+ * io_bounce_warn_unmapped - a driver uses an address that it has not mapped
  * @dev: the device
- * @addr: DMA address of the mapping
- * @buf: the slot
+ * @addr: the DMA address, in the window
  */
-void io_bounce_put(struct io_bounce *bounce, struct device *dev,
-		   dma_addr_t addr, const struct io_buffer *buf)
+void io_bounce_warn_unmapped(struct device *dev, dma_addr_t addr)
 {
-	put_slot(bounce, dev, addr, buf);
-}
-
-static __always_inline bool lookup_slot(struct io_bounce *bounce,
-					struct device *dev, dma_addr_t addr,
-					struct io_buffer *buf)
-{
-	/* The chunk of a free slot may be freed at any time. */
-	scoped_guard(rcu) {
-		if (likely(io_buffer_lookup(&bounce->mgr, addr, buf) &&
-			   io_buffer_slot(buf)->len))
-			return true;
-	}
-
 	dev_warn_once(dev, "unmap or sync of unmapped DMA address %pad\n", &addr);
-	return false;
 }
 
 /**
- * io_bounce_lookup - get the slot of a mapping
- * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @addr: a DMA address in the window
- * @buf: filled in with the slot
- *
- * Return: false, with a warning, if nothing is mapped there.
+ * io_bounce_copy_highmem - copy memory that may have no kernel address
+ * @phys: its physical address
+ * @slot: kernel address of the slot, or of a part of it
+ * @len: in bytes
+ * @to_slot: to the slot, otherwise from it
  */
-bool io_bounce_lookup(struct io_bounce *bounce, struct device *dev,
-		      dma_addr_t addr, struct io_buffer *buf)
-{
-	return lookup_slot(bounce, dev, addr, buf);
-}
-
-static void copy_highmem(phys_addr_t phys, void *slot, size_t len, bool to_slot)
+void io_bounce_copy_highmem(phys_addr_t phys, void *slot, size_t len, bool to_slot)
 {
 	while (len) {
 		size_t part = min(len, PAGE_SIZE - offset_in_page(phys));
@@ -195,66 +168,21 @@ static void copy_highmem(phys_addr_t phys, void *slot, size_t len, bool to_slot)
 	}
 }
 
-static __always_inline void copy_phys(phys_addr_t phys, void *slot, size_t len,
-				      bool to_slot)
-{
-	/* Highmem is at the top, so the last byte tells for all of them. */
-	if (PhysHighMem(phys + len - 1))
-		copy_highmem(phys, slot, len, to_slot);
-	else if (to_slot)
-		memcpy(slot, phys_to_virt(phys), len);
-	else
-		memcpy(phys_to_virt(phys), slot, len);
-}
-
-/*
- * Find the buffer behind @offset of a slot with several buffers. Returns false if
- * there is none, else sets @phys. Either holds for @part bytes, 1 to @len.
- */
-static bool next_part(const struct io_buffer *buf, size_t offset, size_t len,
-		      phys_addr_t *phys, size_t *part)
-{
-	const struct io_buffer_granule *g = io_buffer_granules(buf);
-	size_t granule = 1UL << buf->chunk->granule_shift;
-	size_t in_granule = offset & (granule - 1);
-	size_t end;
-
-	*part = len;
-	if (!g)
-		return false;
-
-	g += offset >> buf->chunk->granule_shift;
-	end = g->start + g->len;
-	if (!g->len || in_granule < g->start || in_granule >= end) {
-		if (g->len && in_granule < g->start)
-			end = g->start;
-		else
-			end = granule;
-		*part = min(len, end - in_granule);
-		return false;
-	}
-
-	*phys = g->phys + in_granule;
-	*part = min(len, end - in_granule);
-	/* Continue into the next granules as long as the buffer does. */
-	for (; *part < len && end == granule; g++, end = g->start + g->len) {
-		if (g[1].start || !g[1].len || g[1].phys != g->phys + granule)
-			break;
-		*part = min(len, *part + g[1].len);
-	}
-	return true;
-}
-
 static noinline void copy_list(const struct io_buffer *buf, size_t offset,
 			       size_t len, bool to_slot)
 {
+	const struct io_buffer_segment *seg = io_buffer_segments(buf);
+	unsigned int nr = io_buffer_nr_segments(io_buffer_slot(buf));
 	void *vaddr = io_buffer_vaddr(buf);
-	phys_addr_t phys;
-	size_t part;
+	size_t start, end;
 
-	for (; len; offset += part, len -= part)
-		if (next_part(buf, offset, len, &phys, &part))
-			copy_phys(phys, vaddr + offset, part, to_slot);
+	for (; nr && seg->offset < offset + len; nr--, seg++) {
+		start = max_t(size_t, offset, seg->offset);
+		end = min_t(size_t, offset + len, seg->offset + seg->len);
+		if (start < end)
+			io_bounce_copy(seg->phys + (start - seg->offset),
+				       vaddr + start, end - start, to_slot);
+	}
 }
 
 static __always_inline void copy_slot(const struct io_buffer *buf,
@@ -262,9 +190,9 @@ static __always_inline void copy_slot(const struct io_buffer *buf,
 {
 	const struct io_buffer_slot *slot = io_buffer_slot(buf);
 
-	if (likely(slot->orig != IO_BUFFER_LIST))
-		copy_phys(slot->orig + (offset - slot->start),
-			  io_buffer_vaddr(buf) + offset, len, to_slot);
+	if (likely(!io_buffer_is_list(slot)))
+		io_bounce_copy(slot->orig + (offset - slot->start),
+			       io_buffer_vaddr(buf) + offset, len, to_slot);
 	else
 		copy_list(buf, offset, len, to_slot);
 }
@@ -288,26 +216,20 @@ clamp_to_mapping(struct device *dev, const struct io_buffer *buf, size_t offset,
 	return offset < slot->start || offset >= end ? 0 : end - offset;
 }
 
-static __always_inline void sync_in(const struct io_bounce *bounce,
-				    const struct io_buffer *buf, size_t offset,
-				    size_t len, enum dma_data_direction dir)
-{
-	if (!bounce->coherent) {
-		arch_sync_dma_for_device(io_buffer_phys(buf) + offset, len,
-					 dir);
-		arch_sync_dma_flush();
-	}
-}
-
-static
-void io_bounce_copy_in(struct io_bounce *bounce, struct device *dev,
-		       const struct io_buffer *buf, size_t offset, size_t len,
-		       enum dma_data_direction dir)
+static void sync_in(struct io_bounce *bounce, struct device *dev,
+		    const struct io_buffer *buf, size_t offset, size_t len,
+		    enum dma_data_direction dir)
 {
 	len = clamp_to_mapping(dev, buf, offset, len);
 	copy_slot(buf, offset, len, true);
 	io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, len);
-	sync_in(bounce, buf, offset, len, dir);
+	io_bounce_sync_device(bounce, buf, offset, len, dir);
+}
+
+/* Whatever direction the driver passes now */
+static __always_inline bool device_may_write(const struct io_buffer *buf)
+{
+	return buf->chunk->pool->prot & IOMMU_WRITE;
 }
 
 /**
@@ -325,7 +247,7 @@ void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 			const struct io_buffer *buf, size_t offset, size_t len,
 			enum dma_data_direction dir)
 {
-	if (dir == DMA_TO_DEVICE || !(buf->chunk->pool->prot & IOMMU_WRITE))
+	if (dir == DMA_TO_DEVICE || !device_may_write(buf))
 		return;
 
 	len = clamp_to_mapping(dev, buf, offset, len);
@@ -339,74 +261,48 @@ void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 	io_bounce_count(bounce, IO_BOUNCE_BYTES_OUT, len);
 }
 
-static __always_inline void fill(struct io_bounce *bounce,
-				 const struct io_buffer *buf, size_t offset,
-				 phys_addr_t phys, size_t len,
-				 enum dma_data_direction dir)
+static __always_inline void set_slot(const struct io_buffer *buf, phys_addr_t phys,
+				     size_t offset, size_t size)
 {
-	if (!buf->chunk->pool->overwrite) {
-		copy_phys(phys, io_buffer_vaddr(buf) + offset, len, true);
-		io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, len);
-	}
-	sync_in(bounce, buf, offset, len, dir);
-}
-
-/**
- * io_bounce_fill - hand part of a slot to the device
- * @bounce: the bounce buffers of the domain
- * @buf: the slot
- * @offset: from the start of the slot, in bytes
- * @phys: physical address of the buffer there
- * @len: in bytes
- * @dir: DMA direction
- *
- * Copies the buffer unless the device overwrites it.
- */
-void io_bounce_fill(struct io_bounce *bounce, const struct io_buffer *buf,
-		    size_t offset, phys_addr_t phys, size_t len,
-		    enum dma_data_direction dir)
-{
-	fill(bounce, buf, offset, phys, len, dir);
-}
-
-/* Use a slot for a buffer; returns the DMA address. */
-static __always_inline dma_addr_t
-fill_slot(struct io_bounce *bounce, struct device *dev,
-	  const struct io_buffer *buf, phys_addr_t phys, size_t size,
-	  enum dma_data_direction dir, unsigned long attrs)
-{
-	size_t offset = phys & (io_bounce_granule(bounce) - 1);
-	dma_addr_t addr = io_buffer_iova(buf) + offset;
-
 	*io_buffer_slot(buf) = (struct io_buffer_slot) {
 		.orig = phys,
 		.start = offset,
 		.len = size,
 	};
+}
+
+/* Use a slot for a buffer; returns the DMA address. */
+static dma_addr_t use_slot(struct io_bounce *bounce, struct device *dev,
+			   const struct io_buffer *buf, phys_addr_t phys, size_t size,
+			   enum dma_data_direction dir, unsigned long attrs)
+{
+	size_t offset = phys & (io_bounce_granule(bounce) - 1);
+	dma_addr_t addr = io_buffer_iova(buf) + offset;
+
+	set_slot(buf, phys, offset, size);
 	io_bounce_check_begin(bounce, dev, buf);
 	io_bounce_check_link(buf, offset, phys, size);
-	fill(bounce, buf, offset, phys, size, dir);
+	io_bounce_fill(bounce, buf, offset, phys, size, dir);
 	/* Otherwise a sync hands it over. */
 	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
 		io_bounce_check_own(buf, offset, size);
-	trace_iommu_bounce_map(dev, addr, buf);
+	trace_iommu_bounce_map(dev, addr, buf->chunk->pool, size);
 	return addr;
 }
 
-/* Out of line, so that its caller saves no registers for mappings that stay direct */
-static noinline dma_addr_t
-map_slot(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
-	 size_t size, enum dma_data_direction dir, unsigned long attrs)
+static dma_addr_t map_slot(struct io_bounce *bounce, struct device *dev,
+			   phys_addr_t phys, size_t size,
+			   enum dma_data_direction dir, unsigned long attrs)
 {
 	size_t offset = phys & (io_bounce_granule(bounce) - 1);
-	struct io_buffer buf __uninitialized; /* get_slot() fills it in */
+	struct io_buffer buf;
 
 	if (!get_slot(bounce, dev, offset + size, dir, attrs, IO_BOUNCE_HITS_SINGLE,
 		      &buf)) {
 		io_bounce_check_escaped(bounce, size, dir, 0);
 		return DMA_MAPPING_ERROR;
 	}
-	return fill_slot(bounce, dev, &buf, phys, size, dir, 0);
+	return use_slot(bounce, dev, &buf, phys, size, dir, 0);
 }
 
 /* A direct sample of the limit. The caller maps the buffer again. */
@@ -422,7 +318,7 @@ static void sample_direct(struct io_bounce *bounce, u16 sample, struct device *d
 	io_bounce_sample_end(&bounce->limit, sample, start, addr != DMA_MAPPING_ERROR);
 }
 
-static noinline dma_addr_t
+static dma_addr_t
 map_undecided(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	      size_t size, enum dma_data_direction dir, unsigned long attrs,
 	      enum io_bounce_way way)
@@ -442,7 +338,7 @@ map_undecided(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	addr = map_slot(bounce, dev, phys, size, dir, attrs);
 	if (!verdict.sample)
 		return addr;
-	if (addr != DMA_MAPPING_ERROR && lookup_slot(bounce, dev, addr, &buf)) {
+	if (addr != DMA_MAPPING_ERROR && io_bounce_lookup(bounce, dev, addr, &buf)) {
 		io_buffer_slot(&buf)->sample = verdict.sample;
 		io_bounce_sample_add(&bounce->limit, verdict.sample, start);
 	} else {
@@ -451,22 +347,10 @@ map_undecided(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	return addr;
 }
 
-/**
- * __io_bounce_map - map a buffer through a slot if that is allowed
- * @bounce: the bounce buffers of the domain
- * @dev: the device
- * @phys: physical address of the buffer
- * @size: in bytes
- * @dir: DMA direction
- * @attrs: DMA_ATTR_*
- *
- * Context: any but NMI.
- * Return: the DMA address, with the same offset in the granule as @phys, or
- * DMA_MAPPING_ERROR if the buffer has to be mapped directly.
- */
-dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
-			   phys_addr_t phys, size_t size,
-			   enum dma_data_direction dir, unsigned long attrs)
+/* __io_bounce_map() in all cases */
+static noinline dma_addr_t
+map_any(struct device *dev, phys_addr_t phys, size_t size,
+	enum dma_data_direction dir, unsigned long attrs, struct io_bounce *bounce)
 {
 	enum io_bounce_way way;
 
@@ -476,9 +360,112 @@ dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
 		return DMA_MAPPING_ERROR;
 	}
 	way = io_bounce_get_way(&bounce->limit, size, 1, dir);
-	if (likely(way == IO_BOUNCE_SLOT))
+	if (way == IO_BOUNCE_SLOT)
 		return map_slot(bounce, dev, phys, size, dir, attrs);
 	return map_undecided(bounce, dev, phys, size, dir, attrs, way);
+}
+
+/*
+ * Is nothing done to the mappings of a domain but to copy them? __io_bounce_map() and
+ * __io_bounce_unmap() then call nothing that returns to them, save for the copy, so they
+ * need not save registers. All else is done by map_any() and io_bounce_unmap_any().
+ */
+static __always_inline bool is_plain(const struct io_bounce *bounce)
+{
+	return bounce->coherent && !READ_ONCE(bounce->wipe) &&
+	       !io_bounce_checks(bounce) &&
+	       !trace_iommu_bounce_map_enabled() &&
+	       !trace_iommu_bounce_unmap_enabled();
+}
+
+/* Can the device address @last? */
+static __always_inline bool device_reaches(struct device *dev, u64 last)
+{
+	u64 bus_limit = dev->bus_dma_limit;
+
+	if (unlikely(bus_limit) && last > bus_limit)
+		return false;
+	return last <= dma_get_mask(dev);
+}
+
+/*
+ * Get a slot for a plain mapping, if one is free where this CPU expects it. Returns the
+ * counters, or NULL. If @last is set, io_buffer_pool_drop_hint() should follow.
+ */
+static __always_inline struct io_bounce_stats __percpu *
+get_slot_plain(struct io_bounce *bounce, struct device *dev, size_t size,
+	       enum dma_data_direction dir, unsigned long attrs,
+	       struct io_buffer *buf, bool *last)
+{
+	struct io_bounce_stats __percpu *stats = READ_ONCE(bounce->stats);
+
+	if (unlikely(!stats || !is_plain(bounce) ||
+		     !device_reaches(dev, READ_ONCE(bounce->mgr.last)) ||
+		     !io_buffer_get_hinted(&bounce->mgr, io_bounce_perm(bounce, dir, attrs),
+					   size, buf, last)))
+		return NULL;
+	/* Coherent devices skip DMA syncs up to here. */
+	dma_reset_need_sync(dev);
+	return stats;
+}
+
+/* The rest of __io_bounce_map() if no other slot is free in the word */
+static noinline dma_addr_t fill_last(struct io_bounce *bounce,
+				     struct io_buffer_chunk *chunk, unsigned int nr,
+				     phys_addr_t phys, size_t size)
+{
+	struct io_buffer buf = io_buffer_nr(chunk, nr);
+	size_t offset = io_buffer_slot(&buf)->start;
+
+	io_buffer_pool_drop_hint(&buf);
+	io_bounce_copy_in(bounce, &buf, offset, phys, size);
+	return io_buffer_iova(&buf) + offset;
+}
+
+/**
+ * __io_bounce_map - map a buffer through a slot if that is allowed
+ * @dev: the device
+ * @phys: physical address of the buffer
+ * @size: in bytes
+ * @dir: DMA direction
+ * @attrs: DMA_ATTR_*
+ * @bounce: the bounce buffers of the domain
+ *
+ * Context: any but NMI.
+ * Return: the DMA address, with the same offset in the granule as @phys, or
+ * DMA_MAPPING_ERROR if the buffer has to be mapped directly.
+ */
+dma_addr_t __io_bounce_map(struct device *dev, phys_addr_t phys, size_t size,
+			   enum dma_data_direction dir, unsigned long attrs,
+			   struct io_bounce *bounce)
+{
+	size_t offset = phys & (io_bounce_granule(bounce) - 1);
+	struct io_buffer buf __uninitialized; /* get_slot_plain() fills it in */
+	struct io_bounce_stats __percpu *stats;
+	dma_addr_t addr;
+	bool last;
+
+	if (unlikely(!io_bounce_within(&bounce->limit, size, dir) ||
+		     !io_bounce_allowed(bounce, dev, attrs)))
+		return map_any(dev, phys, size, dir, attrs, bounce);
+	stats = get_slot_plain(bounce, dev, offset + size, dir, attrs, &buf, &last);
+	if (unlikely(!stats))
+		return map_any(dev, phys, size, dir, attrs, bounce);
+
+	this_cpu_inc(stats->count[IO_BOUNCE_HITS_SINGLE]);
+	set_slot(&buf, phys, offset, size);
+	if (unlikely(last))
+		return fill_last(bounce, buf.chunk, buf.nr, phys, size);
+
+	offset += io_buffer_offset(&buf);
+	addr = buf.chunk->iova + offset;
+	/* The copy comes last: compute this before. */
+	OPTIMIZER_HIDE_VAR(addr);
+	if (!buf.chunk->pool->overwrite) {
+		this_cpu_add(stats->count[IO_BOUNCE_BYTES_IN], size);
+		io_bounce_copy(phys, buf.chunk->vaddr + offset, size, true);
+	}
+	return addr;
 }
 
 /**
@@ -518,88 +505,157 @@ dma_addr_t __io_bounce_map_mandatory(struct io_bounce *bounce,
 	}
 	count_hit(bounce, dev, IO_BOUNCE_HITS_SINGLE);
 	io_bounce_count(bounce, IO_BOUNCE_MANDATORY_HITS, 1);
-	return fill_slot(bounce, dev, &buf, phys, size, dir, attrs);
+	return use_slot(bounce, dev, &buf, phys, size, dir, attrs);
 }
 
 /*
  * A driver that unmaps less than it has mapped must not lose data. Larger sizes are
- * clamped later. Lists may be unmapped by the address of their first segment.
+ * clamped later.
  */
-static noinline size_t whole_mapping(struct device *dev,
-				     const struct io_buffer *buf, size_t size)
+static void whole_mapping(struct device *dev, const struct io_buffer *buf,
+			  size_t *offset, size_t *size)
 {
 	const struct io_buffer_slot *slot = io_buffer_slot(buf);
 
-	if (slot->orig == IO_BUFFER_LIST || size > slot->len)
-		return size;
+	if (*size > slot->len || (*size == slot->len && *offset == slot->start))
+		return;
 	if (!io_bounce_checked(buf))
 		dev_warn_once(dev, "DMA mapping of %u bytes unmapped with %zu\n",
-			      slot->len, size);
-	return slot->len;
+			      slot->len, *size);
+	*offset = slot->start;
+	*size = slot->len;
 }
 
-static __always_inline void
-unmap_slot(struct io_bounce *bounce, struct device *dev,
-	   const struct io_buffer *buf, dma_addr_t addr, size_t size,
-	   enum dma_data_direction dir, unsigned long attrs)
+/* All of them: a list may be unmapped by the address of its first segment. */
+static void copy_out_list(struct io_bounce *bounce, const struct io_buffer *buf,
+			  enum dma_data_direction dir)
 {
-	size_t offset = io_buffer_offset_in_slot(buf, addr);
-	bool there = io_bounce_check_unmap(buf, offset, size, attrs);
+	const struct io_buffer_segment *seg = io_buffer_segments(buf);
+	const struct io_buffer_slot *slot = io_buffer_slot(buf);
+	unsigned int nr = io_buffer_nr_segments(slot);
+	void *vaddr = io_buffer_vaddr(buf);
+	size_t bytes = 0;
 
-	if (unlikely(size != io_buffer_slot(buf)->len))
-		size = whole_mapping(dev, buf, size);
-	if (there && dir != DMA_TO_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC))
-		io_bounce_copy_out(bounce, dev, buf, offset, size, dir);
+	if (!bounce->coherent) {
+		arch_sync_dma_for_cpu(io_buffer_phys(buf) + slot->start,
+				      slot->len, dir);
+		arch_sync_dma_flush();
+	}
+	for (; nr; nr--, seg++) {
+		if (!io_bounce_check_for_cpu(buf, seg->offset, seg->len))
+			continue;
+		kmsan_unpoison_memory(vaddr + seg->offset, seg->len);
+		io_bounce_copy(seg->phys, vaddr + seg->offset, seg->len, false);
+		bytes += seg->len;
+	}
+	io_bounce_count(bounce, IO_BOUNCE_BYTES_OUT, bytes);
+}
+
+static void unmap_slot(struct io_bounce *bounce, struct device *dev,
+		       const struct io_buffer *buf, dma_addr_t addr, size_t size,
+		       enum dma_data_direction dir, unsigned long attrs)
+{
+	bool copy = dir != DMA_TO_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC) &&
+		    device_may_write(buf);
+	size_t offset = io_buffer_offset_in_slot(buf, addr);
+
+	if (io_buffer_is_list(io_buffer_slot(buf))) {
+		if (copy)
+			copy_out_list(bounce, buf, dir);
+	} else {
+		if (!io_bounce_check_unmap(buf, offset, size, attrs))
+			copy = false;
+		whole_mapping(dev, buf, &offset, &size);
+		if (copy)
+			io_bounce_copy_out(bounce, dev, buf, offset, size, dir);
+	}
 	put_slot(bounce, dev, addr, buf);
 }
 
-static noinline void
-unmap_sample(struct io_bounce *bounce, struct device *dev,
-	     const struct io_buffer *buf, dma_addr_t addr, size_t size,
-	     enum dma_data_direction dir, unsigned long attrs)
+/**
+ * io_bounce_unmap_any - __io_bounce_unmap() in all cases
+ * @dev: the device
+ * @addr: the DMA address, in a slot
+ * @size: in bytes, as mapped; ignored if the slot holds several buffers
+ * @dir: DMA direction, as mapped
+ * @attrs: DMA_ATTR_SKIP_CPU_SYNC: do not copy
+ * @bounce: the bounce buffers of the domain
+ *
+ * Context: any but NMI; any CPU.
+ */
+void io_bounce_unmap_any(struct device *dev, dma_addr_t addr, size_t size,
+			 enum dma_data_direction dir, unsigned long attrs,
+			 struct io_bounce *bounce)
 {
-	u16 sample = io_buffer_slot(buf)->sample;
-	u64 start = io_bounce_clock();
+	struct io_buffer buf __uninitialized; /* io_bounce_lookup() fills it in */
+	u64 start = 0;
+	u16 sample;
 
-	unmap_slot(bounce, dev, buf, addr, size, dir, attrs);
-	io_bounce_sample_end(&bounce->limit, sample, start,
-			     !(attrs & DMA_ATTR_SKIP_CPU_SYNC));
+	if (!io_bounce_lookup(bounce, dev, addr, &buf))
+		return;
+	sample = io_buffer_slot(&buf)->sample;
+	if (sample)
+		start = io_bounce_clock();
+	unmap_slot(bounce, dev, &buf, addr, size, dir, attrs);
+	if (sample)
+		io_bounce_sample_end(&bounce->limit, sample, start,
+				     !(attrs & DMA_ATTR_SKIP_CPU_SYNC));
 }
 
-/* Out of line, so that its caller saves no registers for direct mappings */
-static noinline bool
-unmap_bounced(struct io_bounce *bounce, struct device *dev, dma_addr_t addr,
-	      size_t size, enum dma_data_direction dir, unsigned long attrs)
+/*
+ * Find the slot of a single mapping, if it is unmapped as it was mapped, and is no
+ * sample of the limit.
+ */
+static __always_inline bool lookup_simple(const struct io_bounce *bounce,
+					  dma_addr_t addr, size_t size,
+					  struct io_buffer *buf)
 {
-	struct io_buffer buf __uninitialized; /* lookup_slot() fills it in */
+	const struct io_buffer_slot *slot;
 
-	if (!lookup_slot(bounce, dev, addr, &buf))
-		return true;
-	if (unlikely(io_buffer_slot(&buf)->sample))
-		unmap_sample(bounce, dev, &buf, addr, size, dir, attrs);
-	else
-		unmap_slot(bounce, dev, &buf, addr, size, dir, attrs);
-	return true;
+	/* See io_bounce_lookup() */
+	guard(rcu)();
+	if (!io_buffer_lookup(&bounce->mgr, addr, buf))
+		return false;
+	slot = io_buffer_slot(buf);
+	return size && slot->len == size && !slot->sample && !io_buffer_is_list(slot) &&
+	       slot->start == io_buffer_offset_in_slot(buf, addr);
 }
 
 /**
  * __io_bounce_unmap - undo __io_bounce_map() or __io_bounce_map_mandatory()
- * @bounce: the bounce buffers of the domain
  * @dev: the device
- * @addr: the DMA address
+ * @addr: the DMA address, in a slot
  * @size: in bytes, as mapped
  * @dir: DMA direction, as mapped
  * @attrs: DMA_ATTR_SKIP_CPU_SYNC: do not copy
+ * @bounce: the bounce buffers of the domain
  *
  * Context: any but NMI; any CPU.
- * Return: false, without effect, if @addr is not in a slot.
  */
-bool __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
-		       dma_addr_t addr, size_t size,
-		       enum dma_data_direction dir, unsigned long attrs)
+void __io_bounce_unmap(struct device *dev, dma_addr_t addr, size_t size,
+		       enum dma_data_direction dir, unsigned long attrs,
+		       struct io_bounce *bounce)
 {
-	return is_io_buffer_addr(&bounce->mgr, addr) &&
-	       unmap_bounced(bounce, dev, addr, size, dir, attrs);
+	struct io_bounce_stats __percpu *stats = READ_ONCE(bounce->stats);
+	struct io_buffer buf __uninitialized; /* lookup_simple() fills it in */
+
+	if (unlikely(!stats || !is_plain(bounce) ||
+		     !lookup_simple(bounce, addr, size, &buf))) {
+		io_bounce_unmap_any(dev, addr, size, dir, attrs, bounce);
+		return;
+	}
+
+	if (dir != DMA_TO_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC) &&
+	    device_may_write(&buf)) {
+		void *vaddr = buf.chunk->vaddr + (addr - buf.chunk->iova);
+
+		/* KMSAN does not see the writes of the device. */
+		kmsan_unpoison_memory(vaddr, size);
+		this_cpu_add(stats->count[IO_BOUNCE_BYTES_OUT], size);
+		io_bounce_copy(io_buffer_slot(&buf)->orig, vaddr, size, false);
+	}
+	io_buffer_slot(&buf)->len = 0;
+	io_buffer_pool_put(&buf);
 }
 
 static void sync_for_device(struct io_bounce *bounce, struct device *dev,
@@ -609,13 +665,10 @@ static void sync_for_device(struct io_bounce *bounce, struct device *dev,
 	if (!io_bounce_check_for_device(buf, offset, size))
 		return;
 	/* As in swiotlb, the device keeps what it has written so far. */
-	if (dir != DMA_FROM_DEVICE) {
-		io_bounce_copy_in(bounce, dev, buf, offset, size, dir);
-	} else if (!bounce->coherent) {
-		arch_sync_dma_for_device(io_buffer_phys(buf) + offset, size,
-					 dir);
-		arch_sync_dma_flush();
-	}
+	if (dir != DMA_FROM_DEVICE)
+		sync_in(bounce, dev, buf, offset, size, dir);
+	else
+		io_bounce_sync_device(bounce, buf, offset, size, dir);
 	io_bounce_check_own(buf, offset, size);
 }
 
@@ -631,29 +684,26 @@ static void sync_for_cpu(struct io_bounce *bounce, struct device *dev,
 
 /**
  * __io_bounce_sync - DMA sync of part of a mapping
- * @bounce: the bounce buffers of the domain
  * @dev: the device
- * @addr: a DMA address within the mapping
+ * @addr: a DMA address within the mapping, in a slot
  * @size: in bytes
  * @dir: DMA direction, as mapped
  * @for_cpu: for the CPU, otherwise for the device
+ * @bounce: the bounce buffers of the domain
  *
  * Context: any but NMI.
- * Return: false, without effect, if @addr is not in a slot.
  */
-bool __io_bounce_sync(struct io_bounce *bounce, struct device *dev,
-		      dma_addr_t addr, size_t size,
-		      enum dma_data_direction dir, bool for_cpu)
+void __io_bounce_sync(struct device *dev, dma_addr_t addr, size_t size,
+		      enum dma_data_direction dir, bool for_cpu,
+		      struct io_bounce *bounce)
 {
 	struct io_buffer buf;
 	size_t offset;
 	u64 start = 0;
 	u16 sample;
 
-	if (!is_io_buffer_addr(&bounce->mgr, addr))
-		return false;
-	if (!lookup_slot(bounce, dev, addr, &buf))
-		return true;
+	if (!io_bounce_lookup(bounce, dev, addr, &buf))
+		return;
 
 	sample = io_buffer_slot(&buf)->sample;
 	if (unlikely(sample))
@@ -666,7 +716,6 @@ bool __io_bounce_sync(struct io_bounce *bounce, struct device *dev,
 	if (unlikely(sample))
 		io_bounce_sample_add(&bounce->limit, sample, start);
 	trace_iommu_bounce_sync(dev, addr, size, dir, for_cpu);
-	return true;
 }
 
 static void io_bounce_work(struct work_struct *work)
@@ -748,7 +797,7 @@ static void io_bounce_create(struct io_bounce_ref *ref, struct device *dev,
 	bounce->mgr.dev = get_device(dev);
 	io_bounce_enable_reserve(bounce, dev);
 	io_bounce_debugfs_add(bounce);
-	/* The domain may be in use: pairs with the dependency on the pointer. */
+	/* Pairs with iommu_dma_get_bounce(). */
 	smp_store_release(&ref->bounce, bounce);
 }
 
@@ -764,6 +813,13 @@ static void add_device(struct io_bounce *bounce, struct device *dev)
 	WRITE_ONCE(bounce->wipe, true);
 	io_buffer_wipe(&bounce->mgr);
 	io_bounce_enable_reserve(bounce, dev);
+}
+
+/* From now on, mappings of the device may be bounced. */
+static void set_device(struct device *dev, struct io_bounce *bounce)
+{
+	/* The device may be in use: pairs with the dependency in dev_to_bounce(). */
+	smp_store_release(&dev->iommu->bounce, bounce);
 }
 
 /**
@@ -785,6 +841,7 @@ void __io_bounce_attach(struct io_bounce_ref *ref, struct device *dev,
 		add_device(ref->bounce, dev);
 	else if (io_bounce_enabled_at_boot())
 		io_bounce_create(ref, dev, domain, iovad);
+	set_device(dev, ref->bounce);
 }
 
 /**
@@ -809,6 +866,7 @@ struct io_bounce *io_bounce_attach_disabled(struct io_bounce_ref *ref,
 	/* Devices may be attached in atomic context there. */
 	else if (!is_kdump_kernel())
 		io_bounce_create(ref, dev, domain, iovad);
+	set_device(dev, ref->bounce);
 	return ref->bounce;
 }
 

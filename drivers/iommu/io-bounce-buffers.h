@@ -5,10 +5,17 @@
 #ifndef __IO_BOUNCE_BUFFERS_H
 #define __IO_BOUNCE_BUFFERS_H
 
+#include <linux/atomic.h>
 #include <linux/dma-mapping.h>
+#include <linux/iommu.h>
 #include <linux/jump_label.h>
+#include <linux/percpu.h>
+#include <linux/workqueue.h>
 
-struct io_bounce;
+#include "io-bounce-limit.h"
+#include "io-buffer-manager.h"
+
+struct dentry;
 struct iommu_domain;
 struct iova_domain;
 
@@ -16,6 +23,73 @@ struct iova_domain;
 enum io_bounce_attr {
 	IO_BOUNCE_MODE,
 	IO_BOUNCE_LIMIT,
+};
+
+/* See io_bounce_counter_names[] */
+enum io_bounce_counter {
+	IO_BOUNCE_HITS_SINGLE,
+	IO_BOUNCE_HITS_SG,
+	IO_BOUNCE_HITS_IOVA,
+	IO_BOUNCE_MISS_EMPTY,
+	IO_BOUNCE_MISS_FULL,
+	IO_BOUNCE_MISS_MASK,
+	IO_BOUNCE_MISS_SIZE,
+	IO_BOUNCE_DIRECT_LIMIT,
+	IO_BOUNCE_DIRECT_ATTRS,
+	IO_BOUNCE_DIRECT_DEVICE,
+	IO_BOUNCE_DIRECT_UNPROMISED,
+	IO_BOUNCE_DIRECT_MEMORY,
+	IO_BOUNCE_MANDATORY_HITS,
+	IO_BOUNCE_MANDATORY_MISSES,
+	IO_BOUNCE_BYTES_IN,
+	IO_BOUNCE_BYTES_OUT,
+	IO_BOUNCE_NR_COUNTERS
+};
+
+/**
+ * struct io_bounce_stats - counters of one CPU
+ * @count: by &enum io_bounce_counter
+ */
+struct io_bounce_stats {
+	u64 count[IO_BOUNCE_NR_COUNTERS];
+};
+
+/**
+ * struct io_bounce - the bounce buffers of one domain
+ * @mgr: the pre-mapped buffers
+ * @limit: which mappings are bounced, by size
+ * @coherent: the devices are DMA coherent
+ * @wipe: a device is untrusted: clear slots when they are freed
+ * @expensive: mapping is known to be expensive
+ * @mode: &enum io_bounce_mode; changed under the mutex of the group
+ * @max: configured limit in bytes, 0: automatic; likewise
+ * @stats: counters; NULL until the first hit
+ * @early: counters while @stats is NULL
+ * @work: allocates @stats and memory of @limit, and logs
+ * @unpromised: a device without promise that @work has to log
+ * @reported: such a device was logged
+ * @dir: in debugfs
+ * @check: check the mappings of this domain
+ * @aged: looks for old mappings
+ */
+struct io_bounce {
+	struct io_buffer_manager mgr;
+	struct io_bounce_limit limit;
+	bool coherent;
+	bool wipe;
+	bool expensive;
+	u8 mode;
+	u32 max;
+	struct io_bounce_stats __percpu *stats;
+	atomic_t early[IO_BOUNCE_NR_COUNTERS];
+	struct work_struct work;
+	struct device *unpromised;
+	bool reported;
+	struct dentry *dir;
+#ifdef CONFIG_IOMMU_BOUNCE_CHECK
+	bool check;
+	struct delayed_work aged;
+#endif
 };
 
 /**
@@ -28,16 +102,6 @@ struct io_bounce_ref {
 #endif
 };
 
-static inline struct io_bounce *io_bounce_deref(const struct io_bounce_ref *ref)
-{
-#ifdef CONFIG_IOMMU_BOUNCE_BUFFERS
-	/* Pairs with io_bounce_create(). */
-	return READ_ONCE(ref->bounce);
-#else
-	return NULL;
-#endif
-}
-
 DECLARE_STATIC_KEY_FALSE(io_bounce_key);
 
 /* Without the option this is constant, so the calls below it need no stubs. */
@@ -45,6 +109,17 @@ static inline bool io_bounce_enabled(void)
 {
 	return IS_ENABLED(CONFIG_IOMMU_BOUNCE_BUFFERS) &&
 	       static_branch_unlikely(&io_bounce_key);
+}
+
+/* The bounce buffers of the DMA domain of a device, or NULL */
+static __always_inline struct io_bounce *dev_to_bounce(struct device *dev)
+{
+#ifdef CONFIG_IOMMU_BOUNCE_BUFFERS
+	/* Pairs with __io_bounce_attach(). */
+	if (io_bounce_enabled())
+		return READ_ONCE(dev->iommu->bounce);
+#endif
+	return NULL;
 }
 
 void __io_bounce_attach(struct io_bounce_ref *ref, struct device *dev,
@@ -55,44 +130,43 @@ struct io_bounce *io_bounce_attach_disabled(struct io_bounce_ref *ref,
 					    struct iova_domain *iovad);
 void __io_bounce_destroy(struct io_bounce_ref *ref);
 
-dma_addr_t __io_bounce_map(struct io_bounce *bounce, struct device *dev,
-			   phys_addr_t phys, size_t size,
-			   enum dma_data_direction dir, unsigned long attrs);
+dma_addr_t __io_bounce_map(struct device *dev, phys_addr_t phys, size_t size,
+			   enum dma_data_direction dir, unsigned long attrs,
+			   struct io_bounce *bounce);
 dma_addr_t __io_bounce_map_mandatory(struct io_bounce *bounce,
 				     struct device *dev, phys_addr_t phys,
 				     size_t size, enum dma_data_direction dir,
 				     unsigned long attrs, bool grow);
-bool __io_bounce_unmap(struct io_bounce *bounce, struct device *dev,
-		       dma_addr_t addr, size_t size,
-		       enum dma_data_direction dir, unsigned long attrs);
-bool __io_bounce_sync(struct io_bounce *bounce, struct device *dev,
-		      dma_addr_t addr, size_t size,
-		      enum dma_data_direction dir, bool for_cpu);
+void __io_bounce_unmap(struct device *dev, dma_addr_t addr, size_t size,
+		       enum dma_data_direction dir, unsigned long attrs,
+		       struct io_bounce *bounce);
+void __io_bounce_sync(struct device *dev, dma_addr_t addr, size_t size,
+		      enum dma_data_direction dir, bool for_cpu,
+		      struct io_bounce *bounce);
 
-int __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
-		       struct scatterlist *sg, int nents,
-		       enum dma_data_direction dir, unsigned long attrs);
-bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
-			  struct scatterlist *sg, int nents,
-			  enum dma_data_direction dir, unsigned long attrs);
-bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
-			 struct scatterlist *sg, int nents,
-			 enum dma_data_direction dir, bool for_cpu);
+int __io_bounce_map_sg(struct device *dev, struct scatterlist *sg, int nents,
+		       enum dma_data_direction dir, unsigned long attrs,
+		       struct io_bounce *bounce);
+bool __io_bounce_unmap_sg(struct device *dev, struct scatterlist *sg, int nents,
+			  enum dma_data_direction dir, unsigned long attrs,
+			  struct io_bounce *bounce);
+bool __io_bounce_sync_sg(struct device *dev, struct scatterlist *sg, int nents,
+			 enum dma_data_direction dir, bool for_cpu,
+			 struct io_bounce *bounce);
 
 bool __io_bounce_iova_alloc(struct io_bounce *bounce, struct device *dev,
 			    struct dma_iova_state *state, phys_addr_t phys,
 			    size_t size, unsigned int nr_segs,
 			    enum dma_data_direction dir, unsigned long attrs);
-int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
-			struct dma_iova_state *state, phys_addr_t phys,
-			size_t offset, size_t size,
+int io_bounce_iova_link(struct device *dev, struct dma_iova_state *state,
+			phys_addr_t phys, size_t offset, size_t size,
 			enum dma_data_direction dir, unsigned long attrs);
-void io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
-			   struct dma_iova_state *state, size_t offset,
-			   size_t size, enum dma_data_direction dir,
-			   unsigned long attrs);
-void io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
-			 dma_addr_t addr);
+void io_bounce_iova_unlink(struct device *dev, struct dma_iova_state *state,
+			   size_t offset, size_t size,
+			   enum dma_data_direction dir, unsigned long attrs);
+void io_bounce_iova_free(struct device *dev, struct dma_iova_state *state);
+void io_bounce_iova_destroy(struct device *dev, struct dma_iova_state *state,
+			    enum dma_data_direction dir, unsigned long attrs);
 
 bool __io_bounce_active(const struct io_bounce *bounce);
 int io_bounce_parse(enum io_bounce_attr attr, const char *buf);
@@ -126,6 +200,14 @@ static inline void io_bounce_attach(struct io_bounce_ref *ref,
 		__io_bounce_attach(ref, dev, domain, iovad);
 }
 
+/* A device is about to be attached to a domain of any type. */
+static inline void io_bounce_detach(struct device *dev)
+{
+#ifdef CONFIG_IOMMU_BOUNCE_BUFFERS
+	WRITE_ONCE(dev->iommu->bounce, NULL);
+#endif
+}
+
 /* A DMA domain is about to be freed. */
 static inline void io_bounce_destroy(struct io_bounce_ref *ref)
 {
@@ -140,17 +222,20 @@ static __always_inline bool io_bounce_active(const struct io_bounce *bounce)
 }
 
 /*
- * For dma-iommu.c; @bounce is NULL if the domain has no bounce buffers.
+ * For dma-iommu.c; @bounce is NULL if the domain has no bounce buffers. It is the last
+ * argument where the others are those of a function of the DMA API, so that they stay in
+ * their registers.
  *
  * The map functions fail with DMA_MAPPING_ERROR, 0 or false if the buffer has to be
  * mapped directly. The others return false, without effect, unless the buffer is
  * bounced.
  */
 static __always_inline dma_addr_t
-io_bounce_map(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
-	      size_t size, enum dma_data_direction dir, unsigned long attrs)
+io_bounce_map(struct device *dev, phys_addr_t phys, size_t size,
+	      enum dma_data_direction dir, unsigned long attrs,
+	      struct io_bounce *bounce)
 {
-	return bounce ? __io_bounce_map(bounce, dev, phys, size, dir, attrs) :
+	return bounce ? __io_bounce_map(dev, phys, size, dir, attrs, bounce) :
 			DMA_MAPPING_ERROR;
 }
 
@@ -165,42 +250,56 @@ io_bounce_map_mandatory(struct io_bounce *bounce, struct device *dev,
 			DMA_MAPPING_ERROR;
 }
 
-static __always_inline bool
-io_bounce_unmap(struct io_bounce *bounce, struct device *dev, dma_addr_t addr,
-		size_t size, enum dma_data_direction dir, unsigned long attrs)
+static __always_inline bool io_bounce_is_slot(const struct io_bounce *bounce,
+					      dma_addr_t addr)
 {
-	return bounce && __io_bounce_unmap(bounce, dev, addr, size, dir, attrs);
+	return bounce && is_io_buffer_addr(&bounce->mgr, addr);
 }
 
 static __always_inline bool
-io_bounce_sync(struct io_bounce *bounce, struct device *dev, dma_addr_t addr,
-	       size_t size, enum dma_data_direction dir, bool for_cpu)
+io_bounce_unmap(struct device *dev, dma_addr_t addr, size_t size,
+		enum dma_data_direction dir, unsigned long attrs,
+		struct io_bounce *bounce)
 {
-	return bounce && __io_bounce_sync(bounce, dev, addr, size, dir, for_cpu);
+	if (!io_bounce_is_slot(bounce, addr))
+		return false;
+	__io_bounce_unmap(dev, addr, size, dir, attrs, bounce);
+	return true;
+}
+
+static __always_inline bool
+io_bounce_sync(struct device *dev, dma_addr_t addr, size_t size,
+	       enum dma_data_direction dir, bool for_cpu,
+	       struct io_bounce *bounce)
+{
+	if (!io_bounce_is_slot(bounce, addr))
+		return false;
+	__io_bounce_sync(dev, addr, size, dir, for_cpu, bounce);
+	return true;
 }
 
 static __always_inline int
-io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
-		 struct scatterlist *sg, int nents, enum dma_data_direction dir,
-		 unsigned long attrs)
+io_bounce_map_sg(struct device *dev, struct scatterlist *sg, int nents,
+		 enum dma_data_direction dir, unsigned long attrs,
+		 struct io_bounce *bounce)
 {
-	return bounce ? __io_bounce_map_sg(bounce, dev, sg, nents, dir, attrs) : 0;
+	return bounce ? __io_bounce_map_sg(dev, sg, nents, dir, attrs, bounce) : 0;
 }
 
 static __always_inline bool
-io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
-		   struct scatterlist *sg, int nents,
-		   enum dma_data_direction dir, unsigned long attrs)
+io_bounce_unmap_sg(struct device *dev, struct scatterlist *sg, int nents,
+		   enum dma_data_direction dir, unsigned long attrs,
+		   struct io_bounce *bounce)
 {
-	return bounce && __io_bounce_unmap_sg(bounce, dev, sg, nents, dir, attrs);
+	return bounce && __io_bounce_unmap_sg(dev, sg, nents, dir, attrs, bounce);
 }
 
 static __always_inline bool
-io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
-		  struct scatterlist *sg, int nents,
-		  enum dma_data_direction dir, bool for_cpu)
+io_bounce_sync_sg(struct device *dev, struct scatterlist *sg, int nents,
+		  enum dma_data_direction dir, bool for_cpu,
+		  struct io_bounce *bounce)
 {
-	return bounce && __io_bounce_sync_sg(bounce, dev, sg, nents, dir, for_cpu);
+	return bounce && __io_bounce_sync_sg(dev, sg, nents, dir, for_cpu, bounce);
 }
 
 static __always_inline bool

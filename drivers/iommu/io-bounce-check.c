@@ -1012,9 +1012,7 @@ bool __io_bounce_check_unmap(const struct io_buffer *buf, size_t offset,
 	struct finding f = {};
 	bool there;
 
-	/* A list in one piece may be unmapped by its first address. */
-	if (slot->orig != IO_BUFFER_LIST &&
-	    (offset != slot->start || len != slot->len))
+	if (offset != slot->start || len != slot->len)
 		note_fault(&f, FAULT_UNMAP_SIZE, offset, len);
 	scoped_guard(raw_spinlock_irqsave, &check_lock)
 		there = take_range(buf, slot->start, slot->len,

@@ -7,19 +7,14 @@
 #ifndef __IO_BOUNCE_INTERNAL_H
 #define __IO_BOUNCE_INTERNAL_H
 
-#include <linux/atomic.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
+#include <linux/highmem.h>
 #include <linux/iommu.h>
-#include <linux/percpu.h>
 
 #include "io-bounce-buffers.h"
-#include "io-bounce-limit.h"
-#include "io-buffer-manager.h"
 #include "dma-iommu.h"
-
-struct dentry;
 
 /* Which mappings are bounced although they need not be */
 enum io_bounce_mode {
@@ -44,73 +39,6 @@ enum io_bounce_mode {
 
 extern const char * const io_bounce_modes[BOUNCE_NR_MODES];
 
-/* See io_bounce_counter_names[] */
-enum io_bounce_counter {
-	IO_BOUNCE_HITS_SINGLE,
-	IO_BOUNCE_HITS_SG,
-	IO_BOUNCE_HITS_IOVA,
-	IO_BOUNCE_MISS_EMPTY,
-	IO_BOUNCE_MISS_FULL,
-	IO_BOUNCE_MISS_MASK,
-	IO_BOUNCE_MISS_SIZE,
-	IO_BOUNCE_DIRECT_LIMIT,
-	IO_BOUNCE_DIRECT_ATTRS,
-	IO_BOUNCE_DIRECT_DEVICE,
-	IO_BOUNCE_DIRECT_UNPROMISED,
-	IO_BOUNCE_DIRECT_MEMORY,
-	IO_BOUNCE_MANDATORY_HITS,
-	IO_BOUNCE_MANDATORY_MISSES,
-	IO_BOUNCE_BYTES_IN,
-	IO_BOUNCE_BYTES_OUT,
-	IO_BOUNCE_NR_COUNTERS
-};
-
-/**
- * struct io_bounce_stats - counters of one CPU
- * @count: by &enum io_bounce_counter
- */
-struct io_bounce_stats {
-	u64 count[IO_BOUNCE_NR_COUNTERS];
-};
-
-/**
- * struct io_bounce - the bounce buffers of one domain
- * @mgr: the pre-mapped buffers
- * @limit: which mappings are bounced, by size
- * @coherent: the devices are DMA coherent
- * @wipe: a device is untrusted: clear slots when they are freed
- * @expensive: mapping is known to be expensive
- * @mode: &enum io_bounce_mode; changed under the mutex of the group
- * @max: configured limit in bytes, 0: automatic; likewise
- * @stats: counters; NULL until the first hit
- * @early: counters while @stats is NULL
- * @work: allocates @stats and memory of @limit, and logs
- * @unpromised: a device without promise that @work has to log
- * @reported: such a device was logged
- * @dir: in debugfs
- * @check: check the mappings of this domain
- * @aged: looks for old mappings
- */
-struct io_bounce {
-	struct io_buffer_manager mgr;
-	struct io_bounce_limit limit;
-	bool coherent;
-	bool wipe;
-	bool expensive;
-	u8 mode;
-	u32 max;
-	struct io_bounce_stats __percpu *stats;
-	atomic_t early[IO_BOUNCE_NR_COUNTERS];
-	struct work_struct work;
-	struct device *unpromised;
-	bool reported;
-	struct dentry *dir;
-#ifdef CONFIG_IOMMU_BOUNCE_CHECK
-	bool check;
-	struct delayed_work aged;
-#endif
-};
-
 /* io-bounce-buffers.c */
 void io_bounce_setup(struct io_bounce *bounce, bool coherent,
 		     struct iommu_domain *domain, struct iova_domain *iovad,
@@ -119,13 +47,12 @@ void io_bounce_teardown(struct io_bounce *bounce);
 bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
 		   enum dma_data_direction dir, unsigned long attrs,
 		   enum io_bounce_counter hit, struct io_buffer *buf);
-void io_bounce_put(struct io_bounce *bounce, struct device *dev,
-		   dma_addr_t addr, const struct io_buffer *buf);
-bool io_bounce_lookup(struct io_bounce *bounce, struct device *dev,
-		      dma_addr_t addr, struct io_buffer *buf);
-void io_bounce_fill(struct io_bounce *bounce, const struct io_buffer *buf,
-		    size_t offset, phys_addr_t phys, size_t len,
-		    enum dma_data_direction dir);
+void io_bounce_unmap_any(struct device *dev, dma_addr_t addr, size_t size,
+			 enum dma_data_direction dir, unsigned long attrs,
+			 struct io_bounce *bounce);
+void io_bounce_warn_unmapped(struct device *dev, dma_addr_t addr);
+void io_bounce_copy_highmem(phys_addr_t phys, void *slot, size_t len,
+			    bool to_slot);
 void io_bounce_copy_out(struct io_bounce *bounce, struct device *dev,
 			const struct io_buffer *buf, size_t offset, size_t len,
 			enum dma_data_direction dir);
@@ -140,10 +67,10 @@ bool io_bounce_supported(const struct io_bounce *bounce, struct device *dev,
 			 unsigned long attrs);
 void io_bounce_count_ineligible(struct io_bounce *bounce, struct device *dev,
 				unsigned long attrs);
-struct io_bounce_verdict io_bounce_decide(struct io_bounce *bounce, size_t size,
-					  unsigned int nr_segs,
-					  enum dma_data_direction dir,
-					  enum io_bounce_way way);
+struct io_bounce_verdict __io_bounce_decide(struct io_bounce *bounce,
+					    size_t size, unsigned int nr_segs,
+					    enum dma_data_direction dir,
+					    enum io_bounce_way way);
 struct io_buffer_limits io_bounce_limits(const struct io_bounce *bounce,
 					 struct device *dev);
 void io_bounce_enable_reserve(struct io_bounce *bounce, struct device *dev);
@@ -159,13 +86,9 @@ void io_bounce_debugfs_add(struct io_bounce *bounce);
 void io_bounce_debugfs_remove(struct io_bounce *bounce);
 
 /* The window is within what the domain can translate. */
-static __always_inline u64 device_dma_limit(struct device *dev)
+static inline u64 device_dma_limit(struct device *dev)
 {
-	u64 limit = dma_get_mask(dev);
-
-	if (unlikely(dev->bus_dma_limit))
-		limit = min(limit, dev->bus_dma_limit);
-	return limit;
+	return min_not_zero(dma_get_mask(dev), dev->bus_dma_limit);
 }
 
 static inline size_t io_bounce_granule(const struct io_bounce *bounce)
@@ -227,18 +150,36 @@ static __always_inline bool io_bounce_promised(const struct io_bounce *bounce,
 	       READ_ONCE(bounce->mode) == BOUNCE_FORCE;
 }
 
-/* May a mapping be bounced if it is small enough? If not, the reason is counted. */
+/* May a mapping be bounced if it is small enough? */
+static __always_inline bool io_bounce_allowed(const struct io_bounce *bounce,
+					      struct device *dev,
+					      unsigned long attrs)
+{
+	return !(attrs & (IO_BOUNCE_ATTRS_UNSUPPORTED |
+			  IO_BOUNCE_ATTRS_MANDATORY_ONLY)) &&
+	       io_bounce_promised(bounce, dev) &&
+	       io_bounce_device_supported(bounce, dev);
+}
+
+/* The same. If it must not, the reason is counted. */
 static __always_inline bool io_bounce_eligible(struct io_bounce *bounce,
 					       struct device *dev,
 					       unsigned long attrs)
 {
-	if (likely(!(attrs & (IO_BOUNCE_ATTRS_UNSUPPORTED |
-			      IO_BOUNCE_ATTRS_MANDATORY_ONLY)) &&
-		   io_bounce_promised(bounce, dev) &&
-		   io_bounce_device_supported(bounce, dev)))
+	if (likely(io_bounce_allowed(bounce, dev, attrs)))
 		return true;
 	io_bounce_count_ineligible(bounce, dev, attrs);
 	return false;
+}
+
+/* What to do with a mapping; @way is from io_bounce_get_way() */
+static __always_inline struct io_bounce_verdict
+io_bounce_decide(struct io_bounce *bounce, size_t size, unsigned int nr_segs,
+		 enum dma_data_direction dir, enum io_bounce_way way)
+{
+	if (likely(way == IO_BOUNCE_SLOT))
+		return (struct io_bounce_verdict) { .bounce = true };
+	return __io_bounce_decide(bounce, size, nr_segs, dir, way);
 }
 
 /* Is a mapping direct because of its size, whatever else? If so, that is counted. */
@@ -252,5 +193,72 @@ static __always_inline bool io_bounce_too_large(struct io_bounce *bounce, size_t
 }
 
 #include "io-bounce-check.h"
+
+/*
+ * Find the slot of a mapping: @addr is in the window. Returns false, with a warning, if
+ * nothing is mapped there.
+ */
+static __always_inline bool io_bounce_lookup(const struct io_bounce *bounce,
+					     struct device *dev, dma_addr_t addr,
+					     struct io_buffer *buf)
+{
+	/* The chunk of a free slot may be freed at any time. */
+	scoped_guard(rcu) {
+		if (likely(io_buffer_lookup(&bounce->mgr, addr, buf) &&
+			   io_buffer_slot(buf)->len))
+			return true;
+	}
+
+	io_bounce_warn_unmapped(dev, addr);
+	return false;
+}
+
+static __always_inline void io_bounce_copy(phys_addr_t phys, void *slot, size_t len,
+					   bool to_slot)
+{
+	/* Highmem is at the top, so the last byte tells for all of them. */
+	if (PhysHighMem(phys + len - 1))
+		io_bounce_copy_highmem(phys, slot, len, to_slot);
+	else if (to_slot)
+		memcpy(slot, phys_to_virt(phys), len);
+	else
+		memcpy(phys_to_virt(phys), slot, len);
+}
+
+/* Copy a buffer to its slot unless the device overwrites it. */
+static __always_inline void io_bounce_copy_in(struct io_bounce *bounce,
+					      const struct io_buffer *buf,
+					      size_t offset, phys_addr_t phys,
+					      size_t len)
+{
+	if (buf->chunk->pool->overwrite)
+		return;
+	io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, len);
+	io_bounce_copy(phys, io_buffer_vaddr(buf) + offset, len, true);
+}
+
+/* Part of a slot, from @offset on, is for the device. */
+static __always_inline void io_bounce_sync_device(const struct io_bounce *bounce,
+						  const struct io_buffer *buf,
+						  size_t offset, size_t len,
+						  enum dma_data_direction dir)
+{
+	if (!bounce->coherent) {
+		arch_sync_dma_for_device(io_buffer_phys(buf) + offset, len,
+					 dir);
+		arch_sync_dma_flush();
+	}
+}
+
+/* Hand a buffer to the device. */
+static __always_inline void io_bounce_fill(struct io_bounce *bounce,
+					   const struct io_buffer *buf,
+					   size_t offset, phys_addr_t phys,
+					   size_t len,
+					   enum dma_data_direction dir)
+{
+	io_bounce_copy_in(bounce, buf, offset, phys, len);
+	io_bounce_sync_device(bounce, buf, offset, len, dir);
+}
 
 #endif /* __IO_BOUNCE_INTERNAL_H */

@@ -195,6 +195,14 @@ io_bounce_above(const struct io_bounce_limit *limit, size_t size,
 	return size - 1 >= READ_ONCE(limit->top[dir]);
 }
 
+/* Are all mappings of one segment and this size bounced? */
+static __always_inline bool
+io_bounce_within(const struct io_bounce_limit *limit, size_t size,
+		 enum dma_data_direction dir)
+{
+	return size - 1 < READ_ONCE(limit->bytes[dir]);
+}
+
 /**
  * io_bounce_get_way - is a mapping within the limit
  * @limit: the limit of the domain
@@ -209,7 +217,7 @@ static __always_inline enum io_bounce_way
 io_bounce_get_way(const struct io_bounce_limit *limit, size_t size,
 		  unsigned int nr_segs, enum dma_data_direction dir)
 {
-	if (likely(nr_segs == 1 && size - 1 < READ_ONCE(limit->bytes[dir])))
+	if (likely(nr_segs == 1 && io_bounce_within(limit, size, dir)))
 		return IO_BOUNCE_SLOT;
 	if (!READ_ONCE(limit->automatic))
 		return IO_BOUNCE_SLOT;

@@ -313,7 +313,7 @@ void io_bounce_count_ineligible(struct io_bounce *bounce, struct device *dev,
 }
 
 /**
- * io_bounce_decide - what to do with a mapping
+ * __io_bounce_decide - what to do with a mapping that may not be bounced
  * @bounce: the bounce buffers of the domain
  * @size: in bytes
  * @nr_segs: physically contiguous segments, at least 1
@@ -323,14 +323,14 @@ void io_bounce_count_ineligible(struct io_bounce *bounce, struct device *dev,
  * Context: any but NMI.
  * Return: the verdict, see io_bounce_measure(); direct mappings are counted.
  */
-struct io_bounce_verdict io_bounce_decide(struct io_bounce *bounce, size_t size,
-					  unsigned int nr_segs,
-					  enum dma_data_direction dir,
-					  enum io_bounce_way way)
+struct io_bounce_verdict __io_bounce_decide(struct io_bounce *bounce,
+					    size_t size, unsigned int nr_segs,
+					    enum dma_data_direction dir,
+					    enum io_bounce_way way)
 {
-	struct io_bounce_verdict verdict = { .bounce = way == IO_BOUNCE_SLOT };
+	struct io_bounce_verdict verdict = {};
 
-	if (unlikely(way == IO_BOUNCE_MEASURE))
+	if (way == IO_BOUNCE_MEASURE)
 		verdict = io_bounce_measure(&bounce->limit, size, nr_segs, dir);
 	if (!verdict.bounce)
 		io_bounce_count(bounce, IO_BOUNCE_DIRECT_LIMIT, 1);

@@ -19,16 +19,95 @@
 /* Use a slot for several buffers, none of them linked yet. */
 static void begin_list(const struct io_buffer *buf, size_t start, size_t len)
 {
-	struct io_buffer_slot *slot = io_buffer_slot(buf);
-	struct io_buffer_granule *granules = io_buffer_granules(buf);
+	*io_buffer_slot(buf) = (struct io_buffer_slot) {
+		.orig = IO_BUFFER_LIST,
+		.start = start,
+		.len = len,
+	};
+}
 
-	slot->orig = IO_BUFFER_LIST;
-	slot->start = start;
-	slot->sample = 0;
-	slot->len = len;
-	if (granules)
-		memset(granules, 0, sizeof(*granules) <<
-		       io_buffer_granules_shift(buf->chunk));
+static void insert_segment(const struct io_buffer *buf, unsigned int at,
+			   struct io_buffer_segment seg)
+{
+	struct io_buffer_segment *segs = io_buffer_segments(buf);
+	struct io_buffer_slot *slot = io_buffer_slot(buf);
+
+	memmove(&segs[at + 1], &segs[at],
+		(io_buffer_nr_segments(slot) - at) * sizeof(*segs));
+	segs[at] = seg;
+	slot->orig++;
+}
+
+static void remove_segment(const struct io_buffer *buf, unsigned int at)
+{
+	struct io_buffer_segment *segs = io_buffer_segments(buf);
+	struct io_buffer_slot *slot = io_buffer_slot(buf);
+
+	slot->orig--;
+	memmove(&segs[at], &segs[at + 1],
+		(io_buffer_nr_segments(slot) - at) * sizeof(*segs));
+}
+
+/* Cut from @start to @end out of segment @at. Returns false if nothing is left of it. */
+static bool cut_segment(const struct io_buffer *buf, unsigned int at, size_t start,
+			size_t end)
+{
+	struct io_buffer_segment *seg = &io_buffer_segments(buf)[at], rest = *seg;
+	size_t seg_end = seg->offset + seg->len;
+
+	rest.phys += end - seg->offset;
+	rest.offset = end;
+	rest.len = seg_end - end;
+	if (seg->offset < start) {
+		seg->len = start - seg->offset;
+		if (seg_end > end)
+			insert_segment(buf, at + 1, rest);
+		return true;
+	}
+	if (seg_end > end)
+		*seg = rest;
+	return seg_end > end;
+}
+
+/* Forget the buffers in all granules that part of a slot has bytes of. */
+static void unlink_list(const struct io_buffer *buf, size_t offset, size_t len)
+{
+	struct io_buffer_slot *slot = io_buffer_slot(buf);
+	size_t granule = 1UL << buf->chunk->granule_shift;
+	size_t start = round_down(offset, granule);
+	size_t end = round_up(offset + len, granule);
+	struct io_buffer_segment *seg;
+	unsigned int i = 0;
+
+	/* Without segments it is a single granule. */
+	if (!io_buffer_is_list(slot) ||
+	    (offset <= slot->start && offset + len >= slot->start + slot->len)) {
+		slot->orig = IO_BUFFER_LIST;
+		return;
+	}
+
+	while (i < io_buffer_nr_segments(slot)) {
+		seg = &io_buffer_segments(buf)[i];
+		if (seg->offset + seg->len <= start || seg->offset >= end ||
+		    cut_segment(buf, i, start, end))
+			i++;
+		else
+			remove_segment(buf, i);
+	}
+}
+
+/* Not behind the last segment: replaces what is linked there. */
+static noinline void relink_list(const struct io_buffer *buf,
+				 struct io_buffer_segment seg)
+{
+	struct io_buffer_segment *segs = io_buffer_segments(buf);
+	struct io_buffer_slot *slot = io_buffer_slot(buf);
+	unsigned int i = 0;
+
+	unlink_list(buf, seg.offset, seg.len);
+	while (i < io_buffer_nr_segments(slot) && segs[i].offset < seg.offset)
+		i++;
+	insert_segment(buf, i, seg);
 }
 
 /*
@@ -38,40 +117,37 @@ static void begin_list(const struct io_buffer *buf, size_t start, size_t len)
 static void link_list(const struct io_buffer *buf, size_t offset,
 		      phys_addr_t phys, size_t len)
 {
-	size_t granule = 1UL << buf->chunk->granule_shift;
-	struct io_buffer_granule *g = io_buffer_granules(buf);
+	struct io_buffer_segment *segs = io_buffer_segments(buf), *last;
+	struct io_buffer_segment seg = {
+		.phys = phys,
+		.offset = offset,
+		.len = len,
+	};
 	struct io_buffer_slot *slot = io_buffer_slot(buf);
-	size_t start = offset & (granule - 1);
-	size_t part;
+	unsigned int nr;
 
-	if (!g) {
+	if (!segs) {
 		/* One granule, hence one buffer: as for a single mapping. */
 		slot->orig = phys - (offset - slot->start);
 		return;
 	}
 
-	g += offset >> buf->chunk->granule_shift;
-	for (phys -= start; len; len -= part, phys += granule, start = 0) {
-		part = min(len, granule - start);
-		*g++ = (struct io_buffer_granule) {
-			.phys = phys,
-			.start = start,
-			.len = part,
-		};
+	nr = io_buffer_nr_segments(slot);
+	if (!nr) {
+		segs[0] = seg;
+		slot->orig++;
+		return;
 	}
-}
-
-static void unlink_list(const struct io_buffer *buf, size_t offset, size_t len)
-{
-	unsigned int shift = buf->chunk->granule_shift;
-	struct io_buffer_granule *granules = io_buffer_granules(buf);
-	size_t first = offset >> shift, last = (offset + len - 1) >> shift;
-
-	if (granules)
-		memset(&granules[first], 0,
-		       (last - first + 1) * sizeof(*granules));
-	else
-		io_buffer_slot(buf)->orig = IO_BUFFER_LIST;
+	last = &segs[nr - 1];
+	if (last->offset + last->len > offset) {
+		relink_list(buf, seg);
+	} else if (last->offset + last->len == offset &&
+		   last->phys + last->len == phys) {
+		last->len += len;
+	} else {
+		segs[nr] = seg;
+		slot->orig++;
+	}
 }
 
 /* Get a slot for several buffers, if that is the verdict. */
@@ -136,10 +212,17 @@ static size_t place_entry(struct sg_layout *l, struct scatterlist *s)
 	return at;
 }
 
+/* Is it memory that can be copied, of one byte or more? */
+static bool entry_supported(struct scatterlist *s)
+{
+	return !is_zone_device_page(sg_page(s)) && s->length;
+}
+
 /*
  * Measure a list: returns the bytes that it takes in a slot, 0 if it must not be in
  * one. Adds its length to @total, and sets @nr_segs to the number of buffers that are
- * physically contiguous, which a direct mapping would map one by one.
+ * physically contiguous, which a direct mapping would map one by one. Leaves the offset
+ * of each entry in the slot where its DMA address will be.
  */
 static size_t measure_list(struct io_bounce *bounce, struct device *dev,
 			   struct scatterlist *sg, int nents,
@@ -154,7 +237,7 @@ static size_t measure_list(struct io_bounce *bounce, struct device *dev,
 
 	*nr_segs = 0;
 	for_each_sg(sg, s, nents, i) {
-		if (is_zone_device_page(sg_page(s)) || !s->length) {
+		if (!entry_supported(s)) {
 			io_bounce_count(bounce, IO_BOUNCE_DIRECT_MEMORY, 1);
 			return 0;
 		}
@@ -166,29 +249,84 @@ static size_t measure_list(struct io_bounce *bounce, struct device *dev,
 		if (l.pos > IO_BUFFER_MAX_SLOT)
 			fits = false;
 		else
-			place_entry(&l, s);
+			sg_dma_address(s) = place_entry(&l, s);
 		*nr_segs += sg_phys(s) != end;
 		end = sg_phys(s) + s->length;
 	}
 	return fits ? l.pos : SIZE_MAX;
 }
 
-/*
- * Add an entry to the DMA segments of a list, or to the last one, @cur, if it
- * continues there: as __finalise_sg() does. Returns the last segment.
- */
-static struct scatterlist *add_segment(struct scatterlist *cur,
-				       struct scatterlist *s, dma_addr_t addr,
-				       const struct sg_layout *l,
-				       unsigned int max_len)
+/* Link the entries of a list to its slot. Returns the sum of their lengths. */
+static size_t link_entries(const struct io_buffer *buf, struct scatterlist *sg,
+			   int nents)
 {
-	if (cur && !(addr & (l->granule - 1)) && addr & l->boundary &&
-	    sg_dma_address(cur) + sg_dma_len(cur) == addr &&
-	    max_len - sg_dma_len(cur) >= s->length) {
-		sg_dma_len(cur) += s->length;
-		return cur;
+	struct io_buffer_segment *seg = io_buffer_segments(buf);
+	struct scatterlist *s;
+	size_t total = 0;
+	int i;
+
+	for_each_sg(sg, s, nents, i) {
+		*seg++ = (struct io_buffer_segment) {
+			.phys = sg_phys(s),
+			.offset = sg_dma_address(s),
+			.len = s->length,
+		};
+		io_bounce_check_link(buf, sg_dma_address(s), sg_phys(s), s->length);
+		total += s->length;
 	}
-	return cur ? sg_next(cur) : s;
+	io_buffer_slot(buf)->orig += nents;
+	return total;
+}
+
+/*
+ * Turn the entries into DMA segments. An entry that continues the last one is added to
+ * it, as in __finalise_sg(). Returns the number of segments.
+ */
+static int finalise_list(const struct io_buffer *buf, struct scatterlist *sg, int nents,
+			 struct device *dev)
+{
+	unsigned long boundary = dma_get_seg_boundary(dev);
+	unsigned int max_len = dma_get_max_seg_size(dev);
+	size_t mask = (1UL << buf->chunk->granule_shift) - 1;
+	dma_addr_t base = io_buffer_iova(buf), end = DMA_MAPPING_ERROR;
+	struct scatterlist *s, *cur = NULL;
+	int i, count = 0;
+
+	for_each_sg(sg, s, nents, i) {
+		dma_addr_t addr = base + sg_dma_address(s);
+		unsigned int len = s->length;
+
+		sg_dma_address(s) = DMA_MAPPING_ERROR;
+		sg_dma_len(s) = 0;
+		if (addr == end && !(addr & mask) && addr & boundary &&
+		    max_len - sg_dma_len(cur) >= len) {
+			sg_dma_len(cur) += len;
+		} else {
+			cur = cur ? sg_next(cur) : sg;
+			sg_dma_address(cur) = addr;
+			sg_dma_len(cur) = len;
+			count++;
+		}
+		end = addr + len;
+	}
+	return count;
+}
+
+/* Hand a list of @bytes to the device. */
+static void fill_list(struct io_bounce *bounce, const struct io_buffer *buf,
+		      size_t bytes, enum dma_data_direction dir)
+{
+	const struct io_buffer_segment *seg = io_buffer_segments(buf);
+	const struct io_buffer_slot *slot = io_buffer_slot(buf);
+	unsigned int nr = io_buffer_nr_segments(slot);
+	void *vaddr = io_buffer_vaddr(buf);
+
+	if (!buf->chunk->pool->overwrite) {
+		for (; nr; nr--, seg++)
+			io_bounce_copy(seg->phys, vaddr + seg->offset, seg->len, true);
+		io_bounce_count(bounce, IO_BOUNCE_BYTES_IN, bytes);
+	}
+	io_bounce_sync_device(bounce, buf, 0, slot->len, dir);
 }
 
 /* A direct sample of the limit. The caller maps the list again. */
@@ -205,33 +343,55 @@ static void sample_sg(struct io_bounce *bounce, u16 sample, struct device *dev,
 	io_bounce_sample_end(&bounce->limit, sample, start, mapped);
 }
 
+/* A list of one entry is a single mapping. */
+static int map_entry(struct io_bounce *bounce, struct device *dev,
+		     struct scatterlist *sg, enum dma_data_direction dir,
+		     unsigned long attrs)
+{
+	dma_addr_t addr;
+
+	if (!entry_supported(sg)) {
+		io_bounce_count(bounce, IO_BOUNCE_DIRECT_MEMORY, 1);
+		io_bounce_check_escaped(bounce, sg->length, dir, attrs);
+		return 0;
+	}
+	addr = __io_bounce_map(dev, sg_phys(sg), sg->length, dir, attrs, bounce);
+	if (addr == DMA_MAPPING_ERROR)
+		return 0;
+	sg_dma_address(sg) = addr;
+	sg_dma_len(sg) = sg->length;
+	return 1;
+}
+
 /**
  * __io_bounce_map_sg - map a scatterlist through one slot if that is allowed
- * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @sg: the list
  * @nents: entries in it
  * @dir: DMA direction
  * @attrs: DMA_ATTR_*
+ * @bounce: the bounce buffers of the domain
  *
  * Context: any but NMI.
  * Return: the number of DMA segments; 0, without effect, if the list has to be
  * mapped directly.
  */
-int __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
-		       struct scatterlist *sg, int nents,
-		       enum dma_data_direction dir, unsigned long attrs)
+int __io_bounce_map_sg(struct device *dev, struct scatterlist *sg, int nents,
+		       enum dma_data_direction dir, unsigned long attrs,
+		       struct io_bounce *bounce)
 {
-	struct sg_layout l = begin_layout(bounce, dev);
-	unsigned int max_len = dma_get_max_seg_size(dev);
-	struct scatterlist *s, *cur = NULL;
-	size_t total = 0, len = 0;
-	unsigned int nr_segs;
 	struct io_bounce_verdict verdict = {};
+	size_t total = 0, len = 0;
 	enum io_bounce_way way;
-	struct io_buffer buf;
-	int i, count = 0;
+	unsigned int nr_segs;
+	struct io_buffer buf __uninitialized; /* filled in below */
 	u64 start = 0;
+	int count;
+
+	/* A list that is mapped anew may have a mark left. */
+	sg_dma_unmark_swiotlb(sg);
+	if (nents == 1)
+		return map_entry(bounce, dev, sg, dir, attrs);
 
 	if (io_bounce_eligible(bounce, dev, attrs))
 		len = measure_list(bounce, dev, sg, nents, dir, &total, &nr_segs);
@@ -252,33 +412,13 @@ int __io_bounce_map_sg(struct io_bounce *bounce, struct device *dev,
 
 	begin_list(&buf, 0, len);
 	io_bounce_check_begin(bounce, dev, &buf);
-	for_each_sg(sg, s, nents, i) {
-		size_t at = place_entry(&l, s);
-		dma_addr_t addr = io_buffer_iova(&buf) + at;
-		struct scatterlist *last = cur;
-
-		/* Without granules there is one entry: clamp syncs to it. */
-		if (!io_buffer_granules(&buf))
-			begin_list(&buf, at, s->length);
-		link_list(&buf, at, sg_phys(s), s->length);
-		io_bounce_check_link(&buf, at, sg_phys(s), s->length);
-		io_bounce_fill(bounce, &buf, at, sg_phys(s), s->length, dir);
-
-		cur = add_segment(cur, s, addr, &l, max_len);
-		if (s != cur) {
-			sg_dma_address(s) = DMA_MAPPING_ERROR;
-			sg_dma_len(s) = 0;
-		}
-		if (cur != last) {
-			sg_dma_address(cur) = addr;
-			sg_dma_len(cur) = s->length;
-			count++;
-		}
-	}
+	total = link_entries(&buf, sg, nents);
+	fill_list(bounce, &buf, total, dir);
 	if (unlikely(verdict.sample))
 		note_sample(bounce, &buf, verdict.sample, start);
 	io_bounce_check_own(&buf, 0, len);
-	trace_iommu_bounce_map(dev, sg_dma_address(sg), &buf);
+	count = finalise_list(&buf, sg, nents, dev);
+	trace_iommu_bounce_map(dev, sg_dma_address(sg), buf.chunk->pool, len);
 	return count;
 }
 
@@ -301,25 +441,25 @@ static void sync_list(struct io_bounce *bounce, struct device *dev,
 		if (sg_dma_len(s) &&
 		    !WARN_ON_ONCE(!is_io_buffer_addr(&bounce->mgr,
 						     sg_dma_address(s))))
-			__io_bounce_sync(bounce, dev, sg_dma_address(s),
-					 sg_dma_len(s), dir, for_cpu);
+			__io_bounce_sync(dev, sg_dma_address(s), sg_dma_len(s), dir,
+					 for_cpu, bounce);
 }
 
 /**
  * __io_bounce_sync_sg - DMA sync of a scatterlist
- * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @sg: the list, as mapped
  * @nents: entries in it
  * @dir: DMA direction, as mapped
  * @for_cpu: for the CPU, otherwise for the device
+ * @bounce: the bounce buffers of the domain
  *
  * Context: any but NMI.
  * Return: false, without effect, if the list is not in a slot.
  */
-bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
-			 struct scatterlist *sg, int nents,
-			 enum dma_data_direction dir, bool for_cpu)
+bool __io_bounce_sync_sg(struct device *dev, struct scatterlist *sg, int nents,
+			 enum dma_data_direction dir, bool for_cpu,
+			 struct io_bounce *bounce)
 {
 	if (!list_in_slot(bounce, sg))
 		return false;
@@ -329,39 +469,28 @@ bool __io_bounce_sync_sg(struct io_bounce *bounce, struct device *dev,
 
 /**
  * __io_bounce_unmap_sg - undo __io_bounce_map_sg()
- * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @sg: the list, as mapped
  * @nents: entries in it
  * @dir: DMA direction, as mapped
  * @attrs: DMA_ATTR_SKIP_CPU_SYNC: do not copy
+ * @bounce: the bounce buffers of the domain
  *
  * Context: any but NMI; any CPU.
  * Return: false, without effect, if the list is not in a slot.
  */
-bool __io_bounce_unmap_sg(struct io_bounce *bounce, struct device *dev,
-			  struct scatterlist *sg, int nents,
-			  enum dma_data_direction dir, unsigned long attrs)
+bool __io_bounce_unmap_sg(struct device *dev, struct scatterlist *sg, int nents,
+			  enum dma_data_direction dir, unsigned long attrs,
+			  struct io_bounce *bounce)
 {
-	struct io_buffer buf;
-	u64 start = 0;
-	u16 sample;
-
 	if (!list_in_slot(bounce, sg))
 		return false;
-	if (!io_bounce_lookup(bounce, dev, sg_dma_address(sg), &buf))
-		return true;
-
-	sample = io_buffer_slot(&buf)->sample;
-	if (!(attrs & DMA_ATTR_SKIP_CPU_SYNC))
-		sync_list(bounce, dev, sg, nents, dir, true);
-	/* Syncs are timed on their own. */
-	if (unlikely(sample))
-		start = io_bounce_clock();
-	io_bounce_put(bounce, dev, sg_dma_address(sg), &buf);
-	if (unlikely(sample))
-		io_bounce_sample_end(&bounce->limit, sample, start,
-				     !(attrs & DMA_ATTR_SKIP_CPU_SYNC));
+	if (nents == 1)
+		__io_bounce_unmap(dev, sg_dma_address(sg), sg_dma_len(sg), dir,
+				  attrs, bounce);
+	else
+		io_bounce_unmap_any(dev, sg_dma_address(sg), sg_dma_len(sg), dir,
+				    attrs, bounce);
 	return true;
 }
 
@@ -401,8 +530,7 @@ static void sample_iova(struct io_bounce *bounce, u16 sample, struct device *dev
 	io_bounce_sample_end(&bounce->limit, sample, start, mapped);
 }
 
-/* Out of line, so that its caller saves no registers for states that stay direct */
-static noinline bool
+static bool
 alloc_state(struct io_bounce *bounce, struct device *dev, struct dma_iova_state *state,
 	    phys_addr_t phys, size_t size, unsigned int nr_segs,
 	    enum dma_data_direction dir, unsigned long attrs, enum io_bounce_way way)
@@ -410,7 +538,7 @@ alloc_state(struct io_bounce *bounce, struct device *dev, struct dma_iova_state 
 	struct io_bounce_verdict verdict = io_bounce_decide(bounce, size, nr_segs, dir,
 							    way);
 	size_t offset = phys & (io_bounce_granule(bounce) - 1);
-	struct io_buffer buf;
+	struct io_buffer buf __uninitialized; /* filled in below */
 	u64 start = 0;
 
 	if (unlikely(verdict.sample)) {
@@ -430,7 +558,7 @@ alloc_state(struct io_bounce *bounce, struct device *dev, struct dma_iova_state 
 	state->__size = size | DMA_IOVA_USE_BOUNCE;
 	if (unlikely(verdict.sample))
 		note_sample(bounce, &buf, verdict.sample, start);
-	trace_iommu_bounce_map(dev, state->addr, &buf);
+	trace_iommu_bounce_map(dev, state->addr, buf.chunk->pool, size);
 	return true;
 }
 
@@ -468,9 +596,10 @@ bool __io_bounce_iova_alloc(struct io_bounce *bounce, struct device *dev,
 }
 
 /* The slot of a state, and where in it @offset is. */
-static bool lookup_state(struct io_bounce *bounce, struct device *dev,
-			 struct dma_iova_state *state, size_t offset,
-			 size_t size, struct io_buffer *buf, size_t *in_slot)
+static __always_inline bool
+lookup_state(struct io_bounce *bounce, struct device *dev,
+	     struct dma_iova_state *state, size_t offset, size_t size,
+	     struct io_buffer *buf, size_t *in_slot)
 {
 	size_t whole = dma_iova_size(state);
 
@@ -493,7 +622,6 @@ static bool dir_permitted(const struct io_buffer *buf,
 
 /**
  * io_bounce_iova_link - dma_iova_link() for a state in a slot
- * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @state: the state
  * @phys: physical address of the buffer
@@ -506,13 +634,13 @@ static bool dir_permitted(const struct io_buffer *buf,
  * Return: 0; -EINVAL if @offset, @size or @dir do not fit the state; -EOPNOTSUPP if
  * @attrs rule out a bounce buffer, which the allocation was not told.
  */
-int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
-			struct dma_iova_state *state, phys_addr_t phys,
-			size_t offset, size_t size,
+int io_bounce_iova_link(struct device *dev, struct dma_iova_state *state,
+			phys_addr_t phys, size_t offset, size_t size,
 			enum dma_data_direction dir, unsigned long attrs)
 {
+	struct io_bounce *bounce = dev->iommu->bounce;
 	size_t mask = io_bounce_granule(bounce) - 1;
-	struct io_buffer buf;
+	struct io_buffer buf __uninitialized; /* filled in below */
 	size_t in_slot;
 	u64 start = 0;
 	u16 sample;
@@ -541,7 +669,6 @@ int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
 
 /**
  * io_bounce_iova_unlink - dma_iova_unlink() for a state in a slot
- * @bounce: the bounce buffers of the domain
  * @dev: the device
  * @state: the state
  * @offset: in the state, in bytes
@@ -551,12 +678,12 @@ int io_bounce_iova_link(struct io_bounce *bounce, struct device *dev,
  *
  * Context: any but NMI; any CPU.
  */
-void io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
-			   struct dma_iova_state *state, size_t offset,
-			   size_t size, enum dma_data_direction dir,
-			   unsigned long attrs)
+void io_bounce_iova_unlink(struct device *dev, struct dma_iova_state *state,
+			   size_t offset, size_t size,
+			   enum dma_data_direction dir, unsigned long attrs)
 {
-	struct io_buffer buf;
+	struct io_bounce *bounce = dev->iommu->bounce;
+	struct io_buffer buf __uninitialized; /* filled in below */
 	size_t in_slot;
 	u64 start = 0;
 	u16 sample;
@@ -586,25 +713,30 @@ void io_bounce_iova_unlink(struct io_bounce *bounce, struct device *dev,
 
 /**
  * io_bounce_iova_free - dma_iova_free() for a state in a slot
- * @bounce: the bounce buffers of the domain
  * @dev: the device
- * @addr: DMA address of the state
+ * @state: the state
  *
  * Context: any but NMI; any CPU.
  */
-void io_bounce_iova_free(struct io_bounce *bounce, struct device *dev,
-			 dma_addr_t addr)
+void io_bounce_iova_free(struct device *dev, struct dma_iova_state *state)
 {
-	struct io_buffer buf;
-	u64 start = 0;
-	u16 sample;
+	/* What is still linked is not copied. */
+	io_bounce_unmap_any(dev, state->addr, dma_iova_size(state), DMA_TO_DEVICE, 0,
+			    dev->iommu->bounce);
+}
 
-	if (WARN_ON_ONCE(!io_bounce_lookup(bounce, dev, addr, &buf)))
-		return;
-	sample = io_buffer_slot(&buf)->sample;
-	if (unlikely(sample))
-		start = io_bounce_clock();
-	io_bounce_put(bounce, dev, addr, &buf);
-	if (unlikely(sample))
-		io_bounce_sample_end(&bounce->limit, sample, start, true);
+/**
+ * io_bounce_iova_destroy - dma_iova_destroy() for a state in a slot
+ * @dev: the device
+ * @state: the state
+ * @dir: DMA direction, as linked
+ * @attrs: DMA_ATTR_SKIP_CPU_SYNC: do not copy
+ *
+ * Context: any but NMI; any CPU.
+ */
+void io_bounce_iova_destroy(struct device *dev, struct dma_iova_state *state,
+			    enum dma_data_direction dir, unsigned long attrs)
+{
+	io_bounce_unmap_any(dev, state->addr, dma_iova_size(state), dir, attrs,
+			    dev->iommu->bounce);
 }

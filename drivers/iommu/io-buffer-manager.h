@@ -359,6 +359,37 @@ static __always_inline bool io_buffer_get(struct io_buffer_manager *mgr,
 }
 
 /**
+ * io_buffer_get_hinted - take a slot of the word that this CPU expects one in
+ * @mgr: the manager of the domain
+ * @perm: permission of the device, which reaches all of the window
+ * @size: in bytes, at least 1
+ * @buf: filled in with the slot
+ * @last: if that was the last slot there, io_buffer_pool_drop_hint() should follow
+ *
+ * Context: any but NMI.
+ * Return: false if there is none; then use io_buffer_get().
+ */
+static __always_inline bool io_buffer_get_hinted(struct io_buffer_manager *mgr,
+						 enum io_buffer_perm perm,
+						 size_t size, struct io_buffer *buf,
+						 bool *last)
+{
+	unsigned int class = io_buffer_size_class(mgr, size);
+	struct io_buffer_pool *pool;
+	bool ret = false;
+
+	if (unlikely(class >= IO_BUFFER_NR_CLASSES))
+		return false;
+
+	preempt_disable();
+	pool = READ_ONCE(mgr->pools[perm][class]);
+	if (likely(pool))
+		ret = io_buffer_hint_get(pool, buf, last);
+	preempt_enable();
+	return ret;
+}
+
+/**
  * is_io_buffer_addr - is an IOVA in the window
  * @mgr: the manager of the domain
  * @iova: any IOVA of the domain

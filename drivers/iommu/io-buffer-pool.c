@@ -133,7 +133,7 @@ void io_buffer_pool_destroy(struct io_buffer_pool *pool)
 static void chunk_free(struct io_buffer_chunk *chunk)
 {
 	io_buffer_guards_free(chunk);
-	kfree(chunk->granules);
+	kfree(chunk->segments);
 	kfree(chunk);
 }
 
@@ -213,10 +213,10 @@ static struct io_buffer_chunk *chunk_alloc(struct io_buffer_pool *pool,
 
 	if (pool->slot_shift == pool->granule_shift)
 		return chunk;
-	chunk->granules = kcalloc_node(size >> pool->granule_shift,
-				       sizeof(*chunk->granules), gfp,
+	chunk->segments = kcalloc_node(size >> pool->granule_shift,
+				       sizeof(*chunk->segments), gfp,
 				       pool->nid);
-	if (!chunk->granules) {
+	if (!chunk->segments) {
 		chunk_free(chunk);
 		return NULL;
 	}
@@ -451,21 +451,29 @@ void io_buffer_pool_pop_hint(struct io_buffer_pool *pool)
 }
 
 /**
- * io_buffer_pool_push_hint - a slot is about to be freed, perhaps not in the last word
- * @pool: the pool
+ * io_buffer_pool_drop_hint - replace the first hint if it is for the word of a slot
  * @buf: the slot
  *
- * In a word of another CPU, it is left to that one, unless no word is without owner: then
- * the alternative is a search.
+ * Context: any but NMI.
  */
-void io_buffer_pool_push_hint(struct io_buffer_pool *pool,
-			      const struct io_buffer *buf)
+void io_buffer_pool_drop_hint(const struct io_buffer *buf)
+{
+	struct io_buffer_pool *pool = buf->chunk->pool;
+
+	guard(preempt)();
+	if (this_cpu_read(pool->hints->last) == buffer_hint(buf))
+		io_buffer_pool_pop_hint(pool);
+}
+
+/*
+ * A slot is about to be freed, not in the last word. In a word of another CPU, it is left
+ * to that one, unless no word is without owner: then the alternative is a search.
+ */
+static void push_hint(struct io_buffer_pool *pool, const struct io_buffer *buf)
 {
 	u32 last, top, hint = buffer_hint(buf);
 	struct io_buffer_hints *hints;
 
-	/* It is about to be written, perhaps after another CPU. */
-	prefetchw(buf->word);
 	guard(preempt)();
 	hints = this_cpu_ptr(pool->hints);
 	if (READ_ONCE(buf->word->owner) != smp_processor_id() &&
@@ -483,6 +491,36 @@ void io_buffer_pool_push_hint(struct io_buffer_pool *pool,
 	WRITE_ONCE(hints->word, buf->word);
 }
 
+/**
+ * io_buffer_pool_put_hinted - io_buffer_pool_put() if this CPU has no hint for the word
+ * @chunk: the chunk of the slot
+ * @nr: its number there
+ *
+ * Context: any but NMI.
+ */
+void io_buffer_pool_put_hinted(struct io_buffer_chunk *chunk, unsigned int nr)
+{
+	struct io_buffer buf = io_buffer_nr(chunk, nr);
+
+	/* It is about to be written, perhaps after another CPU. */
+	prefetchw(buf.word);
+	push_hint(chunk->pool, &buf);
+	io_buffer_pool_free(&buf);
+}
+
+/* Take a slot of a word; if it is the last one, the first hint is of no use any more. */
+static bool word_get(struct io_buffer_pool *pool, struct io_buffer_chunk *chunk,
+		     unsigned int index, struct io_buffer *buf)
+{
+	bool last;
+
+	if (!io_buffer_word_get(chunk, index, buf, &last))
+		return false;
+	if (last)
+		io_buffer_pool_pop_hint(pool);
+	return true;
+}
+
 /* Take a slot of a word, and expect more there. */
 static bool get_from(struct io_buffer_pool *pool, u32 hint, struct io_buffer *buf)
 {
@@ -492,7 +530,7 @@ static bool get_from(struct io_buffer_pool *pool, u32 hint, struct io_buffer *bu
 	this_cpu_write(pool->hints->last, hint);
 	/* Not io_buffer_hint_get(): the hint may have been reset, and this word skipped. */
 	chunk = rcu_dereference_sched(pool->chunks[hint >> IO_BUFFER_HINT_SHIFT]);
-	if (!chunk || !io_buffer_word_get(pool, chunk, hint & chunk->word_mask, buf))
+	if (!chunk || !word_get(pool, chunk, hint & chunk->word_mask, buf))
 		return false;
 	set_referenced(buf->chunk);
 	return true;
@@ -501,14 +539,18 @@ static bool get_from(struct io_buffer_pool *pool, u32 hint, struct io_buffer *bu
 /* Search the other words that this CPU has a hint for. */
 static bool get_hinted(struct io_buffer_pool *pool, struct io_buffer *buf)
 {
+	bool last;
 	int i;
 
 	for (i = 0; i < IO_BUFFER_NR_HINTS; i++) {
 		io_buffer_pool_pop_hint(pool);
 		if (this_cpu_read(pool->hints->last) == no_hint(pool))
 			break;
-		if (io_buffer_hint_get(pool, buf))
-			return true;
+		if (!io_buffer_hint_get(pool, buf, &last))
+			continue;
+		if (last)
+			io_buffer_pool_pop_hint(pool);
+		return true;
 	}
 	return false;
 }

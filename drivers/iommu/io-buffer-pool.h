@@ -50,18 +50,24 @@ struct iommu_domain;
  * io_buffer_pool_put() does not touch the chunk after it has freed the slot.
  */
 
-/* &io_buffer_slot.orig of a slot with several buffers: see &io_buffer_granule */
-#define IO_BUFFER_LIST		(~(phys_addr_t)0)
+/*
+ * &io_buffer_slot.orig of a slot with several buffers is this plus the number of its
+ * &io_buffer_segment. No memory has such an address.
+ */
+#define IO_BUFFER_LIST		(~(phys_addr_t)0 - 1024)
 
 /**
- * struct io_buffer_granule - the buffer behind one granule of a slot
- * @phys: physical address of the granule that has the buffer
- * @start: offset of the buffer in the granule
- * @len: length of the buffer in bytes; 0: none
+ * struct io_buffer_segment - one of several buffers in a slot
+ * @phys: its physical address
+ * @offset: where it is in the slot, in bytes
+ * @len: length in bytes
+ *
+ * No granule has parts of two of them, so there are at most as many as granules. They
+ * are sorted.
  */
-struct io_buffer_granule {
+struct io_buffer_segment {
 	phys_addr_t phys;
-	u32 start;
+	u32 offset;
 	u32 len;
 };
 
@@ -117,7 +123,7 @@ struct io_buffer_guard {
 
 /**
  * struct io_buffer_slot - the mapping that a slot is used for
- * @orig: physical address of the buffer, or %IO_BUFFER_LIST
+ * @orig: physical address of the buffer, or see %IO_BUFFER_LIST
  * @start: offset of the mapping in the slot, in bytes, within the first granule
  * @sample: for io-bounce-limit.c: ID of the sample that the mapping is; 0: none
  * @len: length of the mapping in bytes; 0 while the slot is free
@@ -154,8 +160,8 @@ struct io_buffer_word {
  * @phys: physical address of the memory
  * @iova: address at which the device sees it
  * @size: bytes, a power of two
- * @granules: for slots marked %IO_BUFFER_LIST, the buffer behind each granule;
- *	NULL if a slot is one granule
+ * @segments: for slots with several buffers, as many for each as it has granules; NULL
+ *	if that is one
  * @guards: for io-bounce-check.c: one for each granule, or NULL
  * @index: its place in &io_buffer_pool.chunks
  * @slot_shift: log2 of the bytes in a slot, as in @pool
@@ -178,7 +184,7 @@ struct io_buffer_chunk {
 	phys_addr_t phys;
 	dma_addr_t iova;
 	size_t size;
-	struct io_buffer_granule *granules;
+	struct io_buffer_segment *segments;
 #ifdef CONFIG_IOMMU_BOUNCE_CHECK
 	struct io_buffer_guard *guards;
 #endif
@@ -336,16 +342,28 @@ io_buffer_granules_shift(const struct io_buffer_chunk *chunk)
 	return chunk->slot_shift - chunk->granule_shift;
 }
 
-/* The granules of a slot; NULL if it is one granule. */
-static inline struct io_buffer_granule *
-io_buffer_granules(const struct io_buffer *buf)
+/* Room for the segments of a slot; NULL if it is one granule. */
+static inline struct io_buffer_segment *
+io_buffer_segments(const struct io_buffer *buf)
 {
 	struct io_buffer_chunk *chunk = buf->chunk;
 
-	if (!chunk->granules)
+	if (!chunk->segments)
 		return NULL;
-	return chunk->granules +
+	return chunk->segments +
 	       ((size_t)buf->nr << io_buffer_granules_shift(chunk));
+}
+
+/* Is a slot in use for several buffers? */
+static inline bool io_buffer_is_list(const struct io_buffer_slot *slot)
+{
+	return slot->orig >= IO_BUFFER_LIST;
+}
+
+static inline unsigned int
+io_buffer_nr_segments(const struct io_buffer_slot *slot)
+{
+	return slot->orig - IO_BUFFER_LIST;
 }
 
 #ifdef CONFIG_IOMMU_BOUNCE_CHECK
@@ -381,17 +399,16 @@ bool io_buffer_chunk_destroy(struct io_buffer_chunk *chunk);
 bool io_buffer_pool_search(struct io_buffer_pool *pool, struct io_buffer *buf);
 bool io_buffer_pool_get_any(struct io_buffer_pool *pool, struct io_buffer *buf);
 void io_buffer_pool_pop_hint(struct io_buffer_pool *pool);
-void io_buffer_pool_push_hint(struct io_buffer_pool *pool,
-			      const struct io_buffer *buf);
+void io_buffer_pool_drop_hint(const struct io_buffer *buf);
+void io_buffer_pool_put_hinted(struct io_buffer_chunk *chunk, unsigned int nr);
 void io_buffer_pool_mark_nonfull(struct io_buffer_pool *pool, unsigned int index);
 unsigned int io_buffer_pool_used(struct io_buffer_pool *pool);
 void io_buffer_pool_wipe(struct io_buffer_pool *pool);
 
-/* Take a free slot of a word. Returns false if there is none. */
-static __always_inline bool io_buffer_word_get(struct io_buffer_pool *pool,
-					       struct io_buffer_chunk *chunk,
+/* Take a free slot of a word. Returns false if there is none; sets @last if it was one. */
+static __always_inline bool io_buffer_word_get(struct io_buffer_chunk *chunk,
 					       unsigned int index,
-					       struct io_buffer *buf)
+					       struct io_buffer *buf, bool *last)
 {
 	struct io_buffer_word *word = io_buffer_word(chunk, index);
 	unsigned long val;
@@ -399,24 +416,25 @@ static __always_inline bool io_buffer_word_get(struct io_buffer_pool *pool,
 	while ((val = READ_ONCE(word->used)) != ~0UL) {
 		unsigned int bit = ffz(val);
 
-		/* Pairs with the release in io_buffer_pool_put(). */
+		/* Pairs with the release in io_buffer_pool_free(). */
 		if (unlikely(test_and_set_bit_lock(bit, &word->used)))
 			continue;
 		buf->chunk = chunk;
 		buf->word = word;
 		buf->slot = &word->slots[bit];
 		buf->nr = (index << chunk->word_shift) + bit;
-		/* That was its last one. */
-		if (unlikely((val | (val + 1)) == ~0UL))
-			io_buffer_pool_pop_hint(pool);
+		*last = (val | (val + 1)) == ~0UL;
 		return true;
 	}
 	return false;
 }
 
-/* Take a slot of the word that the hint of this CPU is for. */
+/*
+ * Take a slot of the word that the first hint of this CPU is for. If @last is set, the
+ * hint is of no use any more.
+ */
 static __always_inline bool io_buffer_hint_get(struct io_buffer_pool *pool,
-					       struct io_buffer *buf)
+					       struct io_buffer *buf, bool *last)
 {
 	u32 hint = this_cpu_read(pool->hints->last);
 	struct io_buffer_chunk *chunk;
@@ -425,7 +443,7 @@ static __always_inline bool io_buffer_hint_get(struct io_buffer_pool *pool,
 						   IO_BUFFER_HINT_SHIFT]);
 	/* The chunk may have replaced the one of the hint. */
 	return likely(chunk) &&
-	       io_buffer_word_get(pool, chunk, hint & chunk->word_mask, buf);
+	       io_buffer_word_get(chunk, hint & chunk->word_mask, buf, last);
 }
 
 /**
@@ -439,8 +457,30 @@ static __always_inline bool io_buffer_hint_get(struct io_buffer_pool *pool,
 static __always_inline bool io_buffer_pool_get(struct io_buffer_pool *pool,
 					       struct io_buffer *buf)
 {
-	return likely(io_buffer_hint_get(pool, buf)) ||
-	       io_buffer_pool_search(pool, buf);
+	bool last;
+
+	if (unlikely(!io_buffer_hint_get(pool, buf, &last)))
+		return io_buffer_pool_search(pool, buf);
+	if (unlikely(last))
+		io_buffer_pool_pop_hint(pool);
+	return true;
+}
+
+/* Free a slot, without a hint for this CPU. */
+static __always_inline void io_buffer_pool_free(const struct io_buffer *buf)
+{
+	struct io_buffer_chunk *chunk = buf->chunk;
+	struct io_buffer_pool *pool = chunk->pool;
+	unsigned int index = chunk->index;
+
+	/*
+	 * The chunk may be freed once the bit is clear. Orders accesses to the
+	 * slot before those of its next user; pairs with test_and_set_bit_lock().
+	 */
+	clear_bit_unlock(buf->nr & chunk->slot_mask, &buf->word->used);
+	smp_mb__after_atomic(); /* pairs with the one in chunk_get() */
+	if (unlikely(test_bit(index, pool->full)))
+		io_buffer_pool_mark_nonfull(pool, index);
 }
 
 /**
@@ -451,20 +491,10 @@ static __always_inline bool io_buffer_pool_get(struct io_buffer_pool *pool,
  */
 static __always_inline void io_buffer_pool_put(const struct io_buffer *buf)
 {
-	struct io_buffer_chunk *chunk = buf->chunk;
-	struct io_buffer_pool *pool = chunk->pool;
-	unsigned int index = chunk->index;
-
-	if (unlikely(this_cpu_read(pool->hints->word) != buf->word))
-		io_buffer_pool_push_hint(pool, buf);
-	/*
-	 * The chunk may be freed once the bit is clear. Orders accesses to the
-	 * slot before those of its next user; pairs with test_and_set_bit_lock().
-	 */
-	clear_bit_unlock(buf->nr & chunk->slot_mask, &buf->word->used);
-	smp_mb__after_atomic(); /* pairs with the one in chunk_get() */
-	if (unlikely(test_bit(index, pool->full)))
-		io_buffer_pool_mark_nonfull(pool, index);
+	if (likely(this_cpu_read(buf->chunk->pool->hints->word) == buf->word))
+		io_buffer_pool_free(buf);
+	else
+		io_buffer_pool_put_hinted(buf->chunk, buf->nr);
 }
 
 #endif /* __IO_BUFFER_POOL_H */

@@ -104,7 +104,7 @@ static struct model_chunk *find_chunk(const struct io_buffer_chunk *chunk)
 static void mark(struct held *h)
 {
 	size_t size = (size_t)1 << m.slot_shift;
-	struct io_buffer_granule *granules = io_buffer_granules(&h->buf);
+	struct io_buffer_segment *segments = io_buffer_segments(&h->buf);
 	u8 *p = io_buffer_vaddr(&h->buf);
 	unsigned int i;
 
@@ -115,15 +115,15 @@ static void mark(struct held *h)
 		.start = h->mark,
 		.len = size,
 	};
-	for (i = 0; granules && i < 1U << (m.slot_shift - m.granule_shift); i++)
-		granules[i].phys = h->mark;
+	for (i = 0; segments && i < 1U << (m.slot_shift - m.granule_shift); i++)
+		segments[i].phys = h->mark;
 }
 
 static void check_mark(const struct held *h)
 {
 	size_t size = (size_t)1 << m.slot_shift;
 	const struct io_buffer_slot *slot = io_buffer_slot(&h->buf);
-	const struct io_buffer_granule *granules = io_buffer_granules(&h->buf);
+	const struct io_buffer_segment *segments = io_buffer_segments(&h->buf);
 	const u8 *p = io_buffer_vaddr(&h->buf);
 	unsigned int i;
 
@@ -132,9 +132,9 @@ static void check_mark(const struct held *h)
 			   sizeof(h->mark)));
 	stub_check(slot->orig == h->mark && slot->start == (u16)h->mark &&
 		   slot->len == size);
-	stub_check(!granules == (m.slot_shift == m.granule_shift));
-	for (i = 0; granules && i < 1U << (m.slot_shift - m.granule_shift); i++)
-		stub_check(granules[i].phys == h->mark);
+	stub_check(!segments == (m.slot_shift == m.granule_shift));
+	for (i = 0; segments && i < 1U << (m.slot_shift - m.granule_shift); i++)
+		stub_check(segments[i].phys == h->mark);
 }
 
 static bool do_get(void)

@@ -106,8 +106,8 @@ static void mark(const struct io_buffer *buf, u32 mark)
 	slot->orig = mark;
 	slot->start = mark;
 	slot->len = SLOT_SIZE;
-	io_buffer_granules(buf)[0].phys = mark;
-	io_buffer_granules(buf)[1].phys = mark;
+	io_buffer_segments(buf)[0].phys = mark;
+	io_buffer_segments(buf)[1].phys = mark;
 }
 
 static void check_mark(const struct io_buffer *buf, u32 mark)
@@ -119,8 +119,8 @@ static void check_mark(const struct io_buffer *buf, u32 mark)
 	stub_check(words[SLOT_SIZE / sizeof(u32) - 1] == mark);
 	stub_check(slot->orig == mark && slot->start == (u16)mark);
 	stub_check(slot->len == SLOT_SIZE);
-	stub_check(io_buffer_granules(buf)[0].phys == mark);
-	stub_check(io_buffer_granules(buf)[1].phys == mark);
+	stub_check(io_buffer_segments(buf)[0].phys == mark);
+	stub_check(io_buffer_segments(buf)[1].phys == mark);
 }
 
 static void put(const struct io_buffer *buf, u32 mark)

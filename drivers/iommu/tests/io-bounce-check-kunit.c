@@ -33,6 +33,7 @@
  * struct check_test - what each test starts with
  * @fake: the domain
  * @bounce: its bounce buffers, checked, with slots for up to 16 KiB
+ * @iommu: what @dev says of its IOMMU
  * @dev: a device
  * @mask: its DMA mask
  * @p: four pages of the kernel, filled with OLD
@@ -41,6 +42,7 @@
 struct check_test {
 	struct mock_domain *fake;
 	struct io_bounce *bounce;
+	struct dev_iommu iommu;
 	struct device *dev;
 	u64 mask;
 	u8 *p;
@@ -50,32 +52,33 @@ struct check_test {
 static __always_inline dma_addr_t map(struct check_test *t, void *p,
 				      size_t size, enum dma_data_direction dir)
 {
-	return __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0);
+	return __io_bounce_map(t->dev, virt_to_phys(p), size, dir, 0,
+			       t->bounce);
 }
 
 static void unmap(struct check_test *t, dma_addr_t addr, size_t size,
 		  enum dma_data_direction dir)
 {
-	__io_bounce_unmap(t->bounce, t->dev, addr, size, dir, 0);
+	io_bounce_unmap(t->dev, addr, size, dir, 0, t->bounce);
 }
 
 static void unmap_skip(struct check_test *t, dma_addr_t addr, size_t size,
 		       enum dma_data_direction dir)
 {
-	__io_bounce_unmap(t->bounce, t->dev, addr, size, dir,
-			  DMA_ATTR_SKIP_CPU_SYNC);
+	io_bounce_unmap(t->dev, addr, size, dir, DMA_ATTR_SKIP_CPU_SYNC,
+			t->bounce);
 }
 
 static void for_cpu(struct check_test *t, dma_addr_t addr, size_t size,
 		    enum dma_data_direction dir)
 {
-	__io_bounce_sync(t->bounce, t->dev, addr, size, dir, true);
+	io_bounce_sync(t->dev, addr, size, dir, true, t->bounce);
 }
 
 static void for_device(struct check_test *t, dma_addr_t addr, size_t size,
 		       enum dma_data_direction dir)
 {
-	__io_bounce_sync(t->bounce, t->dev, addr, size, dir, false);
+	io_bounce_sync(t->dev, addr, size, dir, false, t->bounce);
 }
 
 static u8 *device(struct check_test *t, dma_addr_t addr)
@@ -157,6 +160,8 @@ static int check_test_init(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, t->bounce);
 	t->dev = kunit_device_register(test, "check");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(t->dev));
+	t->iommu.bounce = t->bounce;
+	t->dev->iommu = &t->iommu;
 	t->mask = DMA_BIT_MASK(64);
 	t->dev->dma_mask = &t->mask;
 	t->p = (u8 *)__get_free_pages(GFP_KERNEL, 2);
@@ -170,6 +175,7 @@ static void check_test_exit(struct kunit *test)
 	struct check_test *t = test->priv;
 
 	KUNIT_EXPECT_EQ(test, io_buffer_manager_used(&t->bounce->mgr), 0);
+	t->dev->iommu = NULL;
 	io_bounce_teardown(t->bounce);
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
 	mock_domain_destroy(t->fake);
@@ -436,13 +442,13 @@ static dma_addr_t map_overwrite(struct check_test *t, void *p, size_t size)
 	phys_addr_t phys = virt_to_phys(p);
 	dma_addr_t addr;
 
-	addr = __io_bounce_map(t->bounce, t->dev, phys, size, DMA_FROM_DEVICE,
-			       DMA_ATTR_OVERWRITE);
+	addr = __io_bounce_map(t->dev, phys, size, DMA_FROM_DEVICE,
+			       DMA_ATTR_OVERWRITE, t->bounce);
 	if (addr != DMA_MAPPING_ERROR)
 		return addr;
 	flush_work(&t->bounce->mgr.work);
-	return __io_bounce_map(t->bounce, t->dev, phys, size, DMA_FROM_DEVICE,
-			       DMA_ATTR_OVERWRITE);
+	return __io_bounce_map(t->dev, phys, size, DMA_FROM_DEVICE,
+			       DMA_ATTR_OVERWRITE, t->bounce);
 }
 
 static void check_not_overwritten(struct kunit *test)
@@ -629,11 +635,12 @@ static void check_freed_before(struct kunit *test)
 
 	/* Where all that is left to do is to give the slot back */
 	sg_init_one(&sg, p[2], 1000);
-	KUNIT_ASSERT_EQ(test, __io_bounce_map_sg(t->bounce, t->dev, &sg, 1,
-						 DMA_FROM_DEVICE, 0), 1);
+	KUNIT_ASSERT_EQ(test, __io_bounce_map_sg(t->dev, &sg, 1,
+						 DMA_FROM_DEVICE, 0,
+						 t->bounce), 1);
 	kfree(p[2]);
-	__io_bounce_unmap_sg(t->bounce, t->dev, &sg, 1, DMA_FROM_DEVICE,
-			     DMA_ATTR_SKIP_CPU_SYNC);
+	__io_bounce_unmap_sg(t->dev, &sg, 1, DMA_FROM_DEVICE,
+			     DMA_ATTR_SKIP_CPU_SYNC, t->bounce);
 	KUNIT_EXPECT_EQ(test, reports(t), 1);
 }
 
@@ -737,7 +744,7 @@ static dma_addr_t map_entries(struct check_test *t, struct scatterlist *sg,
 	sg_init_table(sg, 2);
 	sg_set_buf(&sg[0], t->p + 17, 100);
 	sg_set_buf(&sg[1], t->p + 2 * SZ_4K + 1500, 3000);
-	if (!__io_bounce_map_sg(t->bounce, t->dev, sg, 2, dir, 0))
+	if (!__io_bounce_map_sg(t->dev, sg, 2, dir, 0, t->bounce))
 		return DMA_MAPPING_ERROR;
 	return sg_dma_address(&sg[0]) - 17;
 }
@@ -745,7 +752,7 @@ static dma_addr_t map_entries(struct check_test *t, struct scatterlist *sg,
 static void unmap_entries(struct check_test *t, struct scatterlist *sg,
 			  enum dma_data_direction dir)
 {
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, dir, 0);
+	__io_bounce_unmap_sg(t->dev, sg, 2, dir, 0, t->bounce);
 }
 
 static void check_list(struct kunit *test)
@@ -766,8 +773,8 @@ static void check_list(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, all(t->p + 2 * SZ_4K + 1550, OLD, 3500));
 	memset(t->p, OLD, 4 * PAGE_SIZE);
 	map_entries(t, sg, DMA_BIDIRECTIONAL);
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_BIDIRECTIONAL,
-			     DMA_ATTR_SKIP_CPU_SYNC);
+	__io_bounce_unmap_sg(t->dev, sg, 2, DMA_BIDIRECTIONAL,
+			     DMA_ATTR_SKIP_CPU_SYNC, t->bounce);
 	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 
@@ -804,8 +811,8 @@ static void check_list_as_one(struct kunit *test)
 	sg_init_table(sg, 2);
 	sg_set_buf(&sg[0], t->p + 17, SZ_4K - 17);
 	sg_set_buf(&sg[1], t->p + SZ_4K, 100);
-	KUNIT_ASSERT_EQ(test, __io_bounce_map_sg(t->bounce, t->dev, sg, 2,
-						 DMA_FROM_DEVICE, 0), 1);
+	KUNIT_ASSERT_EQ(test, __io_bounce_map_sg(t->dev, sg, 2, DMA_FROM_DEVICE,
+						 0, t->bounce), 1);
 	len = sg_dma_len(sg);
 	memset(device(t, sg_dma_address(sg)), NEW, 50);
 	unmap(t, sg_dma_address(sg), len, DMA_FROM_DEVICE);
@@ -817,8 +824,8 @@ static void check_list_as_one(struct kunit *test)
 	/* Nothing is compared. */
 	map_entries(t, sg, DMA_BIDIRECTIONAL);
 	t->p[17] = CPU;
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_BIDIRECTIONAL,
-			     DMA_ATTR_SKIP_CPU_SYNC);
+	__io_bounce_unmap_sg(t->dev, sg, 2, DMA_BIDIRECTIONAL,
+			     DMA_ATTR_SKIP_CPU_SYNC, t->bounce);
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 }
 
@@ -832,22 +839,20 @@ static int link_state(struct check_test *t, struct dma_iova_state *state,
 				    3 * SZ_4K, 3, dir, 0))
 		return -EBUSY;
 	/* The second page first, then what comes after it and before it */
-	return io_bounce_iova_link(t->bounce, t->dev, state, phys + SZ_4K, 0,
+	return io_bounce_iova_link(t->dev, state, phys + SZ_4K, 0, SZ_4K, dir,
+				   0) ?:
+	       io_bounce_iova_link(t->dev, state, phys + 2 * SZ_4K, SZ_4K,
 				   SZ_4K, dir, 0) ?:
-	       io_bounce_iova_link(t->bounce, t->dev, state,
-				   phys + 2 * SZ_4K, SZ_4K, SZ_4K, dir, 0) ?:
-	       io_bounce_iova_link(t->bounce, t->dev, state, phys, 2 * SZ_4K,
-				   1000, dir, 0);
+	       io_bounce_iova_link(t->dev, state, phys, 2 * SZ_4K, 1000, dir,
+				   0);
 }
 
 static void unlink_state(struct check_test *t, struct dma_iova_state *state,
 			 enum dma_data_direction dir, unsigned long attrs)
 {
-	io_bounce_iova_unlink(t->bounce, t->dev, state, 0, SZ_4K, dir,
-			      attrs);
-	io_bounce_iova_unlink(t->bounce, t->dev, state, SZ_4K,
-			      SZ_4K + 1000, dir, attrs);
-	io_bounce_iova_free(t->bounce, t->dev, state->addr);
+	io_bounce_iova_unlink(t->dev, state, 0, SZ_4K, dir, attrs);
+	io_bounce_iova_unlink(t->dev, state, SZ_4K, SZ_4K + 1000, dir, attrs);
+	io_bounce_iova_free(t->dev, state);
 }
 
 static void check_iova(struct kunit *test)
@@ -873,18 +878,17 @@ static void check_iova(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
 	/* Given up half way: never unlinked */
 	KUNIT_ASSERT_EQ(test, link_state(t, &state, dir), 0);
-	io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	io_bounce_iova_free(t->dev, &state);
 	KUNIT_EXPECT_TRUE(test, all(t->p, OLD, 4 * PAGE_SIZE));
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 
 	/* What is unlinked may be mapped elsewhere before the state is freed. */
 	KUNIT_ASSERT_EQ(test, link_state(t, &state, dir), 0);
-	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, 2 * SZ_4K + 1000,
-			      dir, 0);
+	io_bounce_iova_unlink(t->dev, &state, 0, 2 * SZ_4K + 1000, dir, 0);
 	addr = map(t, t->p, 3 * SZ_4K, dir);
 	KUNIT_EXPECT_EQ(test, reports(t), 0);
 	unmap(t, addr, 3 * SZ_4K, dir);
-	io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	io_bounce_iova_free(t->dev, &state);
 
 	KUNIT_ASSERT_EQ(test, link_state(t, &state, dir), 0);
 	t->p[999] = CPU;
@@ -1353,8 +1357,8 @@ static void check_highmem(struct kunit *test)
 	}
 	for (broken = 0; broken < 2; broken++) {
 		memset_page(page, 0, OLD, PAGE_SIZE);
-		addr = __io_bounce_map(t->bounce, t->dev, page_to_phys(page),
-				       PAGE_SIZE, DMA_FROM_DEVICE, 0);
+		addr = __io_bounce_map(t->dev, page_to_phys(page), PAGE_SIZE,
+				       DMA_FROM_DEVICE, 0, t->bounce);
 		KUNIT_EXPECT_FALSE(test, highmem_is(page, OLD, PAGE_SIZE));
 		memset(device(t, addr), NEW, PAGE_SIZE);
 		if (broken)
@@ -1365,8 +1369,8 @@ static void check_highmem(struct kunit *test)
 	}
 	elsewhere(t);
 	for (broken = 0; broken < 2; broken++) {
-		addr = __io_bounce_map(t->bounce, t->dev, page_to_phys(page),
-				       PAGE_SIZE, DMA_TO_DEVICE, 0);
+		addr = __io_bounce_map(t->dev, page_to_phys(page), PAGE_SIZE,
+				       DMA_TO_DEVICE, 0, t->bounce);
 		KUNIT_EXPECT_TRUE(test, all(device(t, addr), NEW, PAGE_SIZE));
 		if (broken)
 			memset_page(page, 99, CPU, 1);
@@ -1489,13 +1493,13 @@ static void check_counts_what_is_not_bounced(struct kunit *test)
 	unsigned long escapes = io_bounce_check_escapes();
 	phys_addr_t phys = virt_to_phys(t->p);
 
-	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, phys, 100,
-					      DMA_TO_DEVICE,
-					      DMA_ATTR_SKIP_CPU_SYNC),
+	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->dev, phys, 100, DMA_TO_DEVICE,
+					      DMA_ATTR_SKIP_CPU_SYNC,
+					      t->bounce),
 			DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_EQ(test, io_bounce_check_escapes() - escapes, 1);
-	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, phys, SZ_4M,
-					      DMA_TO_DEVICE, 0),
+	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->dev, phys, SZ_4M,
+					      DMA_TO_DEVICE, 0, t->bounce),
 			DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_EQ(test, io_bounce_check_escapes() - escapes, 2);
 }

@@ -8,6 +8,7 @@
 #include <linux/dma-map-ops.h>
 #include <linux/io.h>
 #include <linux/pm_runtime.h>
+#include <linux/prandom.h>
 #include <linux/rcupdate.h>
 #include <linux/scatterlist.h>
 #include <linux/sizes.h>
@@ -25,6 +26,7 @@
  * struct bounce_test - what each test starts with
  * @fake: the domain
  * @bounce: its bounce buffers
+ * @iommu: what @dev says of its IOMMU
  * @dev: a device
  * @mask: its DMA mask
  * @pages: four pages, filled with GUARD
@@ -32,6 +34,7 @@
 struct bounce_test {
 	struct mock_domain *fake;
 	struct io_bounce *bounce;
+	struct dev_iommu iommu;
 	struct device *dev;
 	u64 mask;
 	u8 *pages;
@@ -48,6 +51,8 @@ static int bounce_test_init(struct kunit *test)
 	KUNIT_ASSERT_NOT_NULL(test, t->bounce);
 	t->dev = kunit_device_register(test, "bounce");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(t->dev));
+	t->iommu.bounce = t->bounce;
+	t->dev->iommu = &t->iommu;
 	t->mask = DMA_BIT_MASK(64);
 	t->dev->dma_mask = &t->mask;
 	dev_set_dma_skip_sync(t->dev);
@@ -67,6 +72,7 @@ static void bounce_test_exit(struct kunit *test)
 	struct bounce_test *t = test->priv;
 
 	KUNIT_EXPECT_EQ(test, io_buffer_manager_used(&t->bounce->mgr), 0);
+	t->dev->iommu = NULL;
 	io_bounce_teardown(t->bounce);
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
 	mock_domain_destroy(t->fake);
@@ -85,23 +91,25 @@ static dma_addr_t map(struct bounce_test *t, void *p, size_t size,
 {
 	dma_addr_t addr;
 
-	addr = __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0);
+	addr = __io_bounce_map(t->dev, virt_to_phys(p), size, dir, 0,
+			       t->bounce);
 	if (addr != DMA_MAPPING_ERROR)
 		return addr;
 	settle(t);
-	return __io_bounce_map(t->bounce, t->dev, virt_to_phys(p), size, dir, 0);
+	return __io_bounce_map(t->dev, virt_to_phys(p), size, dir, 0,
+			       t->bounce);
 }
 
 static void sync_for_cpu(struct bounce_test *t, dma_addr_t addr, size_t size,
 			 enum dma_data_direction dir)
 {
-	__io_bounce_sync(t->bounce, t->dev, addr, size, dir, true);
+	io_bounce_sync(t->dev, addr, size, dir, true, t->bounce);
 }
 
 static void sync_for_device(struct bounce_test *t, dma_addr_t addr, size_t size,
 			    enum dma_data_direction dir)
 {
-	__io_bounce_sync(t->bounce, t->dev, addr, size, dir, false);
+	io_bounce_sync(t->dev, addr, size, dir, false, t->bounce);
 }
 
 static u8 *seen_by_device(struct bounce_test *t, dma_addr_t addr)
@@ -114,8 +122,8 @@ static void bounce_first_map_misses(struct kunit *test)
 	struct bounce_test *t = test->priv;
 	dma_addr_t addr;
 
-	addr = __io_bounce_map(t->bounce, t->dev, virt_to_phys(t->pages),
-			       100, DMA_TO_DEVICE, 0);
+	addr = __io_bounce_map(t->dev, virt_to_phys(t->pages), 100,
+			       DMA_TO_DEVICE, 0, t->bounce);
 	KUNIT_EXPECT_EQ(test, addr, DMA_MAPPING_ERROR);
 	settle(t);
 	KUNIT_EXPECT_EQ(test, atomic_read(&t->bounce->early[IO_BOUNCE_MISS_EMPTY]),
@@ -142,7 +150,7 @@ static void bounce_to_device(struct kunit *test)
 
 	/* Nothing is copied back. */
 	memset(p, 2, 100);
-	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_TO_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, 100, DMA_TO_DEVICE, 0, t->bounce);
 	KUNIT_EXPECT_NULL(test, memchr_inv(p, 2, 100));
 }
 
@@ -156,14 +164,14 @@ static void bounce_from_device_short_write(struct kunit *test)
 	addr = map(t, p, 2000, DMA_FROM_DEVICE);
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 	memset(seen_by_device(t, addr), STALE, 2000);
-	__io_bounce_unmap(t->bounce, t->dev, addr, 2000, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, 2000, DMA_FROM_DEVICE, 0, t->bounce);
 	KUNIT_EXPECT_NULL(test, memchr_inv(p, STALE, 2000));
 
 	memset(p, 7, 2000);
 	addr = map(t, p, 2000, DMA_FROM_DEVICE);
 	KUNIT_EXPECT_EQ(test, mock_domain_prot(t->fake, addr), IOMMU_WRITE);
 	memset(seen_by_device(t, addr), 8, 500);
-	__io_bounce_unmap(t->bounce, t->dev, addr, 2000, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, 2000, DMA_FROM_DEVICE, 0, t->bounce);
 	KUNIT_EXPECT_NULL(test, memchr_inv(p, 8, 500));
 	KUNIT_EXPECT_NULL(test, memchr_inv(p + 500, 7, 1500));
 	KUNIT_EXPECT_EQ(test, p[-1], GUARD);
@@ -196,8 +204,8 @@ static void bounce_bidirectional_syncs(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, memchr_inv(p + 5000, 2, 10));
 	KUNIT_EXPECT_EQ(test, p[5010], 1);
 
-	__io_bounce_unmap(t->bounce, t->dev, addr, 3 * SZ_4K,
-			  DMA_BIDIRECTIONAL, DMA_ATTR_SKIP_CPU_SYNC);
+	io_bounce_unmap(t->dev, addr, 3 * SZ_4K, DMA_BIDIRECTIONAL,
+			DMA_ATTR_SKIP_CPU_SYNC, t->bounce);
 	KUNIT_EXPECT_EQ(test, p[0], 1);
 }
 
@@ -211,7 +219,7 @@ static void bounce_sync_for_device_keeps_what_the_device_wrote(struct kunit *tes
 	sync_for_device(t, addr, 100,
 			DMA_FROM_DEVICE);
 	KUNIT_EXPECT_EQ(test, *seen_by_device(t, addr), 3);
-	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, 100, DMA_FROM_DEVICE, 0, t->bounce);
 	KUNIT_EXPECT_EQ(test, t->pages[0], 3);
 }
 
@@ -224,7 +232,7 @@ static void bounce_wrong_size_stays_within_the_mapping(struct kunit *test)
 
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 	memset(seen_by_device(t, addr) - 64, STALE, 400);
-	__io_bounce_unmap(t->bounce, t->dev, addr, 300, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, 300, DMA_FROM_DEVICE, 0, t->bounce);
 	KUNIT_EXPECT_NULL(test, memchr_inv(p, STALE, 100));
 	KUNIT_EXPECT_EQ(test, p[-1], GUARD);
 	KUNIT_EXPECT_EQ(test, p[100], GUARD);
@@ -258,7 +266,7 @@ static void use_once(struct kunit *test, struct bounce_test *t, size_t size,
 	dma_addr_t addr = map(t, t->pages, size, dir);
 
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
-	__io_bounce_unmap(t->bounce, t->dev, addr, size, dir, 0);
+	io_bounce_unmap(t->dev, addr, size, dir, 0, t->bounce);
 	KUNIT_EXPECT_EQ(test, t->bounce->mgr.memory, SZ_64K);
 }
 
@@ -307,22 +315,41 @@ static void bounce_unmap_twice_is_harmless(struct kunit *test)
 	dma_addr_t addr = map(t, t->pages, 100, DMA_FROM_DEVICE);
 
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
-	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, 100, DMA_FROM_DEVICE, 0, t->bounce);
 	memset(t->pages, 9, 100);
-	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, 100, DMA_FROM_DEVICE, 0, t->bounce);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 9, 100));
 
 	/* Nor when there is no slot any more */
 	KUNIT_EXPECT_GT(test, io_buffer_shrink(SIZE_MAX), 0);
 	KUNIT_EXPECT_EQ(test, t->fake->mapped, 0);
 	rcu_barrier();
-	KUNIT_EXPECT_TRUE(test, __io_bounce_unmap(t->bounce, t->dev, addr, 100,
-						  DMA_FROM_DEVICE, 0));
+	KUNIT_EXPECT_TRUE(test, io_bounce_unmap(t->dev, addr, 100,
+						DMA_FROM_DEVICE, 0, t->bounce));
 	sync_for_cpu(t, addr, 100, DMA_FROM_DEVICE);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 9, 100));
 }
 
 /* A driver that unmaps with too small a length loses nothing. */
+/* What the device could not write is not copied, in whichever direction it is unmapped. */
+static void bounce_unmap_in_another_direction(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	dma_addr_t addr;
+	int i;
+
+	/* The first round is before there are counters, which is another path. */
+	for (i = 0; i < 2; i++) {
+		addr = map(t, t->pages, 100, DMA_TO_DEVICE);
+		KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
+		memset(t->pages, i, 100);
+		io_bounce_unmap(t->dev, addr, 100, DMA_FROM_DEVICE, 0, t->bounce);
+		KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, i, 100));
+		settle(t);
+		KUNIT_ASSERT_NOT_NULL(test, (void __force *)t->bounce->stats);
+	}
+}
+
 static void bounce_short_unmap_copies_all(struct kunit *test)
 {
 	struct bounce_test *t = test->priv;
@@ -330,7 +357,7 @@ static void bounce_short_unmap_copies_all(struct kunit *test)
 
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 	memset(seen_by_device(t, addr), 7, 100);
-	__io_bounce_unmap(t->bounce, t->dev, addr, 60, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, 60, DMA_FROM_DEVICE, 0, t->bounce);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 7, 100));
 	KUNIT_EXPECT_EQ(test, t->pages[100], GUARD);
 }
@@ -424,19 +451,19 @@ static void bounce_keeps_syncing(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, dev_dma_skip_sync(t->dev));
 	KUNIT_EXPECT_EQ(test, dma_set_mask(t->dev, DMA_BIT_MASK(64)), 0);
 	KUNIT_EXPECT_FALSE(test, dev_dma_skip_sync(t->dev));
-	__io_bounce_unmap(t->bounce, t->dev, addr, 100, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, 100, DMA_FROM_DEVICE, 0, t->bounce);
 }
 
 /* Map, if need be twice: the first miss makes the pool. */
 static int map_sg(struct bounce_test *t, struct scatterlist *sg, int nents,
 		  enum dma_data_direction dir)
 {
-	int count = __io_bounce_map_sg(t->bounce, t->dev, sg, nents, dir, 0);
+	int count = __io_bounce_map_sg(t->dev, sg, nents, dir, 0, t->bounce);
 
 	if (count)
 		return count;
 	settle(t);
-	return __io_bounce_map_sg(t->bounce, t->dev, sg, nents, dir, 0);
+	return __io_bounce_map_sg(t->dev, sg, nents, dir, 0, t->bounce);
 }
 
 /* Three entries with odd offsets, in the wrong order, one over two pages. */
@@ -462,8 +489,8 @@ static dma_addr_t map_list(struct kunit *test, struct scatterlist *sg)
 
 static bool unmap_list(struct bounce_test *t, struct scatterlist *sg)
 {
-	return __io_bounce_unmap_sg(t->bounce, t->dev, sg, 3, DMA_BIDIRECTIONAL,
-				    DMA_ATTR_SKIP_CPU_SYNC);
+	return __io_bounce_unmap_sg(t->dev, sg, 3, DMA_BIDIRECTIONAL,
+				    DMA_ATTR_SKIP_CPU_SYNC, t->bounce);
 }
 
 static int map_four(struct bounce_test *t, struct scatterlist *sg)
@@ -487,8 +514,9 @@ static void bounce_list_is_too_spread_out(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, sg_alloc_table(&sgt, nents, GFP_KERNEL), 0);
 	for_each_sg(sgt.sgl, s, nents, i)
 		sg_set_buf(s, t->pages + i, 1);
-	KUNIT_EXPECT_EQ(test, __io_bounce_map_sg(t->bounce, t->dev, sgt.sgl, nents,
-						 DMA_TO_DEVICE, 0), 0);
+	KUNIT_EXPECT_EQ(test, __io_bounce_map_sg(t->dev, sgt.sgl, nents,
+						 DMA_TO_DEVICE, 0,
+						 t->bounce), 0);
 	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce,
 						IO_BOUNCE_MISS_SIZE), 1);
 	sg_free_table(&sgt);
@@ -508,20 +536,20 @@ static void bounce_list_has_its_segments(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[0]), SZ_16K);
 	for (i = 1; i < 4; i++)
 		KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[i]), 0);
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 4, DMA_TO_DEVICE, 0);
+	__io_bounce_unmap_sg(t->dev, sg, 4, DMA_TO_DEVICE, 0, t->bounce);
 
 	parms.max_segment_size = 3 * SZ_4K;
 	KUNIT_EXPECT_EQ(test, map_four(t, sg), 2);
 	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[0]), 3 * SZ_4K);
 	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[1]), SZ_4K);
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 4, DMA_TO_DEVICE, 0);
+	__io_bounce_unmap_sg(t->dev, sg, 4, DMA_TO_DEVICE, 0, t->bounce);
 
 	parms.max_segment_size = 0;
 	parms.segment_boundary_mask = SZ_8K - 1;
 	KUNIT_EXPECT_EQ(test, map_four(t, sg), 2);
 	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[0]), SZ_8K);
 	KUNIT_EXPECT_EQ(test, sg_dma_len(&sg[1]), SZ_8K);
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 4, DMA_TO_DEVICE, 0);
+	__io_bounce_unmap_sg(t->dev, sg, 4, DMA_TO_DEVICE, 0, t->bounce);
 
 	/* The second entry does not fit before the boundary. */
 	sg_init_table(sg, 2);
@@ -532,7 +560,7 @@ static void bounce_list_has_its_segments(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, sg_dma_address(&sg[1]), addr + SZ_8K);
 	KUNIT_EXPECT_MEMEQ(test, seen_by_device(t, addr + SZ_8K),
 			   t->pages + 2 * SZ_4K, SZ_8K);
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_TO_DEVICE, 0);
+	__io_bounce_unmap_sg(t->dev, sg, 2, DMA_TO_DEVICE, 0, t->bounce);
 	t->dev->dma_parms = NULL;
 }
 
@@ -592,7 +620,7 @@ static void bounce_list(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, memchr_inv(p[1] + 90, 11, 20));
 	KUNIT_EXPECT_EQ(test, p[1][110], 2);
 
-	__io_bounce_sync_sg(t->bounce, t->dev, sg, 3, DMA_BIDIRECTIONAL, true);
+	__io_bounce_sync_sg(t->dev, sg, 3, DMA_BIDIRECTIONAL, true, t->bounce);
 	for (i = 0; i < 3; i++) {
 		KUNIT_EXPECT_NULL(test, memchr_inv(p[i], 10 + i, len[i]));
 		KUNIT_EXPECT_EQ(test, p[i][-1], GUARD);
@@ -601,14 +629,14 @@ static void bounce_list(struct kunit *test)
 
 	for (i = 0; i < 3; i++)
 		memset(p[i], 20 + i, len[i]);
-	__io_bounce_sync_sg(t->bounce, t->dev, sg, 3, DMA_BIDIRECTIONAL, false);
+	__io_bounce_sync_sg(t->dev, sg, 3, DMA_BIDIRECTIONAL, false, t->bounce);
 	for (i = 0; i < 3; i++)
 		KUNIT_EXPECT_MEMEQ(test,
 				   seen_by_device(t, sg_dma_address(&sg[i])),
 				   p[i], len[i]);
 
 	memset(seen_by_device(t, sg_dma_address(&sg[2])), 99, 33);
-	__io_bounce_sync_sg(t->bounce, t->dev, sg, 3, DMA_BIDIRECTIONAL, true);
+	__io_bounce_sync_sg(t->dev, sg, 3, DMA_BIDIRECTIONAL, true, t->bounce);
 	KUNIT_EXPECT_TRUE(test, unmap_list(t, sg));
 	KUNIT_EXPECT_EQ(test, io_buffer_manager_used(&t->bounce->mgr), 0);
 	KUNIT_EXPECT_NULL(test, memchr_inv(p[2], 99, 33));
@@ -616,6 +644,27 @@ static void bounce_list(struct kunit *test)
 }
 
 /* The sum of the lengths is beyond 32 bits. */
+/* Drivers that unmap a list by the address of its first segment lose no data. */
+static void bounce_list_unmapped_as_a_buffer(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	struct scatterlist sg[2];
+	dma_addr_t addr;
+
+	sg_init_table(sg, 2);
+	sg_set_buf(&sg[0], t->pages, 100);
+	sg_set_buf(&sg[1], t->pages + SZ_8K, 200);
+	KUNIT_ASSERT_EQ(test, map_sg(t, sg, 2, DMA_FROM_DEVICE), 2);
+	addr = sg_dma_address(&sg[0]);
+	memset(seen_by_device(t, addr), 1, 100);
+	memset(seen_by_device(t, sg_dma_address(&sg[1])), 2, 200);
+	io_bounce_unmap(t->dev, addr, 100, DMA_FROM_DEVICE, 0, t->bounce);
+	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 1, 100));
+	KUNIT_EXPECT_EQ(test, t->pages[100], GUARD);
+	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + SZ_8K, 2, 200));
+	KUNIT_EXPECT_EQ(test, t->pages[SZ_8K + 200], GUARD);
+}
+
 static void bounce_list_is_too_long(struct kunit *test)
 {
 	struct bounce_test *t = test->priv;
@@ -649,7 +698,7 @@ static void bounce_large_granule(struct kunit *test)
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_EQ(test, addr & (SZ_64K - 1), offset);
 	KUNIT_EXPECT_MEMEQ(test, seen_by_device(t, addr), t->pages + 5, SZ_8K);
-	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_8K, DMA_BIDIRECTIONAL, 0);
+	io_bounce_unmap(t->dev, addr, SZ_8K, DMA_BIDIRECTIONAL, 0, t->bounce);
 
 	sg_init_table(sg, 3);
 	for (i = 0; i < 3; i++) {
@@ -666,7 +715,7 @@ static void bounce_large_granule(struct kunit *test)
 						   i + 2, SZ_4K - i));
 		memset(seen_by_device(t, addr + at[i]), i + 12, SZ_4K - i);
 	}
-	__io_bounce_sync_sg(t->bounce, t->dev, sg, 3, DMA_BIDIRECTIONAL, true);
+	__io_bounce_sync_sg(t->dev, sg, 3, DMA_BIDIRECTIONAL, true, t->bounce);
 	for (i = 0; i < 3; i++)
 		KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + i * SZ_4K, i + 12,
 						   SZ_4K - i));
@@ -714,21 +763,21 @@ static void bounce_iova(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, state.addr & (SZ_4K - 1), 512);
 
 	/* The pages in the wrong order */
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state,
 						  phys + 2 * SZ_4K + 512, 0,
-						  SZ_4K - 512,
-						  DMA_FROM_DEVICE, 0), 0);
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
-						  phys, SZ_4K - 512, SZ_4K,
+						  SZ_4K - 512, DMA_FROM_DEVICE,
+						  0), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state, phys,
+						  SZ_4K - 512, SZ_4K,
 						  DMA_FROM_DEVICE, 0), 0);
 	dev = seen_by_device(t, state.addr);
 	KUNIT_EXPECT_EQ(test, dev[0], GUARD);
 	memset(dev, 1, SZ_4K - 512);
 	memset(dev + SZ_4K - 512, 2, 1000);
 
-	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, 8192 - 512,
-			      DMA_FROM_DEVICE, 0);
-	io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	io_bounce_iova_unlink(t->dev, &state, 0, 8192 - 512, DMA_FROM_DEVICE,
+			      0);
+	io_bounce_iova_free(t->dev, &state);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + 2 * SZ_4K + 512, 1,
 					   SZ_4K - 512));
 	KUNIT_EXPECT_EQ(test, t->pages[2 * SZ_4K + 511], GUARD);
@@ -745,22 +794,85 @@ static void bounce_iova_errors(struct kunit *test)
 
 	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
 	/* Not where a granule starts; beyond the end */
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
-						  phys, 100, 100,
-						  DMA_FROM_DEVICE, 0), -EINVAL);
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
-						  phys, SZ_8K, SZ_4K,
-						  DMA_FROM_DEVICE, 0), -EINVAL);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state, phys, 100,
+						  100, DMA_FROM_DEVICE,
+						  0), -EINVAL);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state, phys, SZ_8K,
+						  SZ_4K, DMA_FROM_DEVICE,
+						  0), -EINVAL);
 	/* What was never linked is not copied anywhere. */
-	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_8K,
-			      DMA_FROM_DEVICE, 0);
-	io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	io_bounce_iova_unlink(t->dev, &state, 0, SZ_8K, DMA_FROM_DEVICE, 0);
+	io_bounce_iova_free(t->dev, &state);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, GUARD, 4 * SZ_4K));
 
 	/* Without a direction there is no slot. */
 	KUNIT_EXPECT_FALSE(test, __io_bounce_iova_alloc(t->bounce, t->dev, &state,
 							phys, SZ_8K, 2, DMA_NONE,
 							0));
+}
+
+#define STATE_PAGES	8
+
+/* Link or unlink some pages, and note in @owner which page each one of the slot has. */
+static void change_state(struct kunit *test, struct dma_iova_state *state,
+			 struct rnd_state *rnd, phys_addr_t phys, s8 *owner)
+{
+	unsigned int first = prandom_u32_state(rnd) % STATE_PAGES;
+	unsigned int nr = prandom_u32_state(rnd) % (STATE_PAGES - first) + 1;
+	unsigned int page = prandom_u32_state(rnd) % (STATE_PAGES - nr + 1);
+	bool link = prandom_u32_state(rnd) % 4;
+	struct bounce_test *t = test->priv;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		owner[first + i] = link ? page + i : -1;
+	if (link)
+		KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, state,
+							  phys + page * SZ_4K,
+							  first * SZ_4K,
+							  nr * SZ_4K,
+							  DMA_FROM_DEVICE, 0), 0);
+	else
+		io_bounce_iova_unlink(t->dev, state, first * SZ_4K, nr * SZ_4K,
+				      DMA_FROM_DEVICE, DMA_ATTR_SKIP_CPU_SYNC);
+}
+
+/* In any order, also where something is linked already, and in part unlinked */
+static void bounce_iova_changes(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	unsigned int round, i, changes, order = get_order(STATE_PAGES * SZ_4K);
+	struct dma_iova_state state;
+	s8 owner[STATE_PAGES];
+	struct rnd_state rnd;
+	u8 *pages, *dev;
+
+	pages = (u8 *)__get_free_pages(GFP_KERNEL, order);
+	KUNIT_ASSERT_NOT_NULL(test, pages);
+	prandom_seed_state(&rnd, 14);
+	for (round = 0; round < 500; round++) {
+		u8 expected[STATE_PAGES];
+
+		memset(pages, GUARD, STATE_PAGES * SZ_4K);
+		memset(expected, GUARD, sizeof(expected));
+		memset(owner, -1, sizeof(owner));
+		KUNIT_ASSERT_TRUE(test, start_state(t, &state, virt_to_phys(pages),
+						    STATE_PAGES * SZ_4K));
+		changes = prandom_u32_state(&rnd) % 6 + 1;
+		for (i = 0; i < changes; i++)
+			change_state(test, &state, &rnd, virt_to_phys(pages), owner);
+		dev = seen_by_device(t, state.addr);
+		for (i = 0; i < STATE_PAGES; i++) {
+			memset(dev + i * SZ_4K, i, SZ_4K);
+			if (owner[i] >= 0)
+				expected[owner[i]] = i;
+		}
+		io_bounce_iova_destroy(t->dev, &state, DMA_FROM_DEVICE, 0);
+		for (i = 0; i < STATE_PAGES; i++)
+			KUNIT_EXPECT_NULL(test, memchr_inv(pages + i * SZ_4K,
+							   expected[i], SZ_4K));
+	}
+	free_pages((unsigned long)pages, order);
 }
 
 /* The next mapping of 4 KiB is a sample, and bounced, for a limit that starts at 0. */
@@ -771,9 +883,9 @@ static void start_measuring(struct kunit *test)
 
 	/* Make the pools. */
 	addr = map(t, t->pages, SZ_4K, DMA_FROM_DEVICE);
-	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_4K, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, SZ_4K, DMA_FROM_DEVICE, 0, t->bounce);
 	addr = map(t, t->pages, SZ_8K, DMA_FROM_DEVICE);
-	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_8K, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, SZ_8K, DMA_FROM_DEVICE, 0, t->bounce);
 	settle(t);
 	io_bounce_limit_auto(&t->bounce->limit, 0, LIMIT);
 	io_bounce_limit_alloc(&t->bounce->limit);
@@ -802,20 +914,21 @@ static void bounce_is_timed(struct kunit *test)
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_NE(test, sample_in_flight(t), 0);
 	/* The next one is none, so it is not bounced. */
-	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, virt_to_phys(t->pages),
-					      SZ_4K, DMA_FROM_DEVICE, 0),
+	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->dev, virt_to_phys(t->pages),
+					      SZ_4K, DMA_FROM_DEVICE, 0,
+					      t->bounce),
 			DMA_MAPPING_ERROR);
 	ns = t->bounce->limit.measure->window.ns;
 	sync_for_cpu(t, addr, SZ_4K, DMA_FROM_DEVICE);
 	KUNIT_EXPECT_GT(test, t->bounce->limit.measure->window.ns, ns);
-	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_4K, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, SZ_4K, DMA_FROM_DEVICE, 0, t->bounce);
 	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
 	KUNIT_EXPECT_EQ(test, samples(t), 1);
 
 	addr = map(t, t->pages, SZ_4K, DMA_FROM_DEVICE);
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
-	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_4K, DMA_FROM_DEVICE,
-			  DMA_ATTR_SKIP_CPU_SYNC);
+	io_bounce_unmap(t->dev, addr, SZ_4K, DMA_FROM_DEVICE,
+			DMA_ATTR_SKIP_CPU_SYNC, t->bounce);
 	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
 	KUNIT_EXPECT_EQ(test, samples(t), 1);
 }
@@ -832,13 +945,13 @@ static void bounce_list_is_timed(struct kunit *test)
 	sg_set_page(&sg[1], virt_to_page(t->pages), SZ_4K, 0);
 	KUNIT_ASSERT_GT(test, map_sg(t, sg, 2, DMA_FROM_DEVICE), 0);
 	KUNIT_EXPECT_NE(test, sample_in_flight(t), 0);
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_FROM_DEVICE, 0);
+	__io_bounce_unmap_sg(t->dev, sg, 2, DMA_FROM_DEVICE, 0, t->bounce);
 	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
 	KUNIT_EXPECT_EQ(test, samples(t), 1);
 
 	KUNIT_ASSERT_GT(test, map_sg(t, sg, 2, DMA_FROM_DEVICE), 0);
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_FROM_DEVICE,
-			     DMA_ATTR_SKIP_CPU_SYNC);
+	__io_bounce_unmap_sg(t->dev, sg, 2, DMA_FROM_DEVICE,
+			     DMA_ATTR_SKIP_CPU_SYNC, t->bounce);
 	KUNIT_EXPECT_EQ(test, samples(t), 1);
 
 	/* The next one in that slot is no sample. */
@@ -847,7 +960,7 @@ static void bounce_list_is_timed(struct kunit *test)
 	KUNIT_ASSERT_TRUE(test, io_bounce_lookup(t->bounce, t->dev,
 						 sg_dma_address(sg), &buf));
 	KUNIT_EXPECT_EQ(test, io_buffer_slot(&buf)->sample, 0);
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_FROM_DEVICE, 0);
+	__io_bounce_unmap_sg(t->dev, sg, 2, DMA_FROM_DEVICE, 0, t->bounce);
 }
 
 static void bounce_iova_is_timed(struct kunit *test)
@@ -859,24 +972,25 @@ static void bounce_iova_is_timed(struct kunit *test)
 	start_measuring(test);
 	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
 	KUNIT_EXPECT_NE(test, sample_in_flight(t), 0);
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state, phys, 0,
-						  SZ_8K, DMA_FROM_DEVICE, 0), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state, phys, 0,
+						  SZ_8K, DMA_FROM_DEVICE,
+						  0), 0);
 	KUNIT_EXPECT_NE(test, sample_in_flight(t), 0);
-	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_8K, DMA_FROM_DEVICE, 0);
+	io_bounce_iova_unlink(t->dev, &state, 0, SZ_8K, DMA_FROM_DEVICE, 0);
 	KUNIT_EXPECT_NE(test, sample_in_flight(t), 0);
-	io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	io_bounce_iova_free(t->dev, &state);
 	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
 	KUNIT_EXPECT_EQ(test, samples(t), 1);
 
 	/* Not unlinked as a whole */
 	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state, phys, 0,
-						  SZ_8K, DMA_FROM_DEVICE, 0), 0);
-	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_4K, DMA_FROM_DEVICE, 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state, phys, 0,
+						  SZ_8K, DMA_FROM_DEVICE,
+						  0), 0);
+	io_bounce_iova_unlink(t->dev, &state, 0, SZ_4K, DMA_FROM_DEVICE, 0);
 	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
-	io_bounce_iova_unlink(t->bounce, t->dev, &state, SZ_4K, SZ_4K, DMA_FROM_DEVICE,
-			      0);
-	io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	io_bounce_iova_unlink(t->dev, &state, SZ_4K, SZ_4K, DMA_FROM_DEVICE, 0);
+	io_bounce_iova_free(t->dev, &state);
 	KUNIT_EXPECT_EQ(test, samples(t), 1);
 }
 
@@ -890,14 +1004,14 @@ static void bounce_list_above_the_limit(struct kunit *test)
 	sg_init_table(sg, 2);
 	sg_set_page(&sg[0], virt_to_page(t->pages), SZ_8K, 0);
 	sg_set_page(&sg[1], virt_to_page(t->pages + 2 * SZ_4K), SZ_4K, 0);
-	KUNIT_EXPECT_EQ(test, __io_bounce_map_sg(t->bounce, t->dev, sg, 2,
-						 DMA_FROM_DEVICE, 0), 0);
+	KUNIT_EXPECT_EQ(test, __io_bounce_map_sg(t->dev, sg, 2, DMA_FROM_DEVICE,
+						 0, t->bounce), 0);
 	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_DIRECT_LIMIT), 1);
 	/* A length that wraps around on 32 bits */
 	sg_set_page(&sg[0], virt_to_page(t->pages), SZ_4K, 0);
 	sg[1].length = UINT_MAX - SZ_4K + 1;
-	KUNIT_EXPECT_EQ(test, __io_bounce_map_sg(t->bounce, t->dev, sg, 2,
-						 DMA_FROM_DEVICE, 0), 0);
+	KUNIT_EXPECT_EQ(test, __io_bounce_map_sg(t->dev, sg, 2, DMA_FROM_DEVICE,
+						 0, t->bounce), 0);
 	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_DIRECT_LIMIT), 2);
 }
 
@@ -910,8 +1024,9 @@ static void bounce_miss_is_not_timed(struct kunit *test)
 	io_bounce_limit_auto(&t->bounce->limit, 0, LIMIT);
 	io_bounce_limit_alloc(&t->bounce->limit);
 	KUNIT_ASSERT_NOT_NULL(test, t->bounce->limit.measure);
-	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->bounce, t->dev, virt_to_phys(t->pages),
-					      SZ_4K, DMA_FROM_DEVICE, 0),
+	KUNIT_EXPECT_EQ(test, __io_bounce_map(t->dev, virt_to_phys(t->pages),
+					      SZ_4K, DMA_FROM_DEVICE, 0,
+					      t->bounce),
 			DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_TRUE(test, t->bounce->limit.measure->window.open);
 	KUNIT_EXPECT_EQ(test, sample_in_flight(t), 0);
@@ -954,7 +1069,7 @@ static void bounce_mandatory(struct kunit *test)
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_EQ(test, addr & (SZ_4K - 1), 1);
 	KUNIT_EXPECT_MEMEQ(test, seen_by_device(t, addr), t->pages + 1, SZ_4K);
-	__io_bounce_unmap(t->bounce, t->dev, addr, SZ_8K, DMA_TO_DEVICE, choice);
+	io_bounce_unmap(t->dev, addr, SZ_8K, DMA_TO_DEVICE, choice, t->bounce);
 	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce,
 						IO_BOUNCE_MANDATORY_HITS), 1);
 	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce,
@@ -990,8 +1105,10 @@ static void bounce_mandatory_grows(struct kunit *test)
 			DMA_MAPPING_ERROR);
 	addrs[1] = map_mandatory(t, phys, SZ_64K - 1, 0, true);
 	KUNIT_EXPECT_NE(test, addrs[1], DMA_MAPPING_ERROR);
-	__io_bounce_unmap(t->bounce, t->dev, addrs[0], SZ_64K - 1, DMA_TO_DEVICE, 0);
-	__io_bounce_unmap(t->bounce, t->dev, addrs[1], SZ_64K - 1, DMA_TO_DEVICE, 0);
+	io_bounce_unmap(t->dev, addrs[0], SZ_64K - 1, DMA_TO_DEVICE, 0,
+			t->bounce);
+	io_bounce_unmap(t->dev, addrs[1], SZ_64K - 1, DMA_TO_DEVICE, 0,
+			t->bounce);
 	enable_work(&t->bounce->mgr.work);
 }
 
@@ -1012,7 +1129,7 @@ static void bounce_wipes_for_the_untrusted(struct kunit *test)
 		addr = map(t, t->pages + 5, 1000, readable[i]);
 		KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 		slot = seen_by_device(t, addr);
-		__io_bounce_unmap(t->bounce, t->dev, addr, 1000, readable[i], 0);
+		io_bounce_unmap(t->dev, addr, 1000, readable[i], 0, t->bounce);
 		KUNIT_EXPECT_EQ(test, slot[999], GUARD);
 		io_buffer_wipe(&t->bounce->mgr);
 		KUNIT_EXPECT_NULL(test, memchr_inv(slot - 5, 0, SZ_4K));
@@ -1020,7 +1137,7 @@ static void bounce_wipes_for_the_untrusted(struct kunit *test)
 		t->bounce->wipe = true;
 		KUNIT_ASSERT_EQ(test, map(t, t->pages + 5, 1000, readable[i]), addr);
 		KUNIT_EXPECT_EQ(test, slot[999], GUARD);
-		__io_bounce_unmap(t->bounce, t->dev, addr, 1000, readable[i], 0);
+		io_bounce_unmap(t->dev, addr, 1000, readable[i], 0, t->bounce);
 		KUNIT_EXPECT_NULL(test, memchr_inv(slot - 5, 0, SZ_4K));
 	}
 
@@ -1038,11 +1155,13 @@ static dma_addr_t map_overwrite(struct bounce_test *t, void *p, size_t size,
 	phys_addr_t phys = virt_to_phys(p);
 	dma_addr_t addr;
 
-	addr = __io_bounce_map(t->bounce, t->dev, phys, size, dir, DMA_ATTR_OVERWRITE);
+	addr = __io_bounce_map(t->dev, phys, size, dir, DMA_ATTR_OVERWRITE,
+			       t->bounce);
 	if (addr != DMA_MAPPING_ERROR)
 		return addr;
 	settle(t);
-	return __io_bounce_map(t->bounce, t->dev, phys, size, dir, DMA_ATTR_OVERWRITE);
+	return __io_bounce_map(t->dev, phys, size, dir, DMA_ATTR_OVERWRITE,
+			       t->bounce);
 }
 
 static void bounce_overwrite(struct kunit *test)
@@ -1060,7 +1179,7 @@ static void bounce_overwrite(struct kunit *test)
 	slot = seen_by_device(t, addr);
 	KUNIT_EXPECT_NULL(test, memchr_inv(slot, 0, 2000));
 	memset(slot, 8, 2000);
-	__io_bounce_unmap(t->bounce, t->dev, addr, 2000, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, 2000, DMA_FROM_DEVICE, 0, t->bounce);
 	KUNIT_EXPECT_NULL(test, memchr_inv(p, 8, 2000));
 	KUNIT_EXPECT_EQ(test, p[-1], GUARD);
 	KUNIT_EXPECT_EQ(test, p[2000], GUARD);
@@ -1069,20 +1188,20 @@ static void bounce_overwrite(struct kunit *test)
 	memset(p, 7, 2000);
 	KUNIT_ASSERT_EQ(test, map_overwrite(t, p, 2000, DMA_FROM_DEVICE), addr);
 	memset(slot, 9, 500);
-	__io_bounce_unmap(t->bounce, t->dev, addr, 2000, DMA_FROM_DEVICE,
-			  DMA_ATTR_SKIP_CPU_SYNC);
+	io_bounce_unmap(t->dev, addr, 2000, DMA_FROM_DEVICE,
+			DMA_ATTR_SKIP_CPU_SYNC, t->bounce);
 	KUNIT_EXPECT_NULL(test, memchr_inv(p, 7, 2000));
 	KUNIT_EXPECT_EQ(test, io_bounce_counted(t->bounce, IO_BOUNCE_BYTES_IN), 0);
 
 	/* Copies of other buffers go to other slots. */
 	other = map(t, p, 2000, DMA_FROM_DEVICE);
 	KUNIT_ASSERT_NE(test, other, DMA_MAPPING_ERROR);
-	__io_bounce_unmap(t->bounce, t->dev, other, 2000, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, other, 2000, DMA_FROM_DEVICE, 0, t->bounce);
 	KUNIT_ASSERT_EQ(test, map_overwrite(t, p, 2000, DMA_FROM_DEVICE), addr);
 	KUNIT_EXPECT_NULL(test, memchr_inv(slot, 9, 500));
 	KUNIT_EXPECT_NULL(test, memchr_inv(slot + 500, 8, 1500));
-	__io_bounce_unmap(t->bounce, t->dev, addr, 2000, DMA_FROM_DEVICE,
-			  DMA_ATTR_SKIP_CPU_SYNC);
+	io_bounce_unmap(t->dev, addr, 2000, DMA_FROM_DEVICE,
+			DMA_ATTR_SKIP_CPU_SYNC, t->bounce);
 }
 
 /* By a device that reads the buffer, an untrusted one, and where bouncing is mandatory */
@@ -1100,7 +1219,7 @@ static void bounce_overwrite_is_ignored(struct kunit *test)
 		addr = map_overwrite(t, t->pages, 2000, dirs[i]);
 		KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 		KUNIT_EXPECT_NULL(test, memchr_inv(seen_by_device(t, addr), GUARD, 2000));
-		__io_bounce_unmap(t->bounce, t->dev, addr, 2000, dirs[i], 0);
+		io_bounce_unmap(t->dev, addr, 2000, dirs[i], 0, t->bounce);
 	}
 
 	t->bounce->wipe = false;
@@ -1108,7 +1227,7 @@ static void bounce_overwrite_is_ignored(struct kunit *test)
 					 DMA_FROM_DEVICE, DMA_ATTR_OVERWRITE, false);
 	KUNIT_ASSERT_NE(test, addr, DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_NULL(test, memchr_inv(seen_by_device(t, addr), GUARD, 2000));
-	__io_bounce_unmap(t->bounce, t->dev, addr, 2000, DMA_FROM_DEVICE, 0);
+	io_bounce_unmap(t->dev, addr, 2000, DMA_FROM_DEVICE, 0, t->bounce);
 }
 
 static void bounce_overwrite_list(struct kunit *test)
@@ -1121,8 +1240,8 @@ static void bounce_overwrite_list(struct kunit *test)
 	sg_set_buf(&sg[0], t->pages + 2 * SZ_4K, SZ_4K);
 	sg_set_buf(&sg[1], t->pages, 3000);
 	for (i = 0; i < 2; i++) {
-		if (__io_bounce_map_sg(t->bounce, t->dev, sg, 2, DMA_FROM_DEVICE,
-				       DMA_ATTR_OVERWRITE))
+		if (__io_bounce_map_sg(t->dev, sg, 2, DMA_FROM_DEVICE,
+				       DMA_ATTR_OVERWRITE, t->bounce))
 			break;
 		settle(t);
 	}
@@ -1131,7 +1250,7 @@ static void bounce_overwrite_list(struct kunit *test)
 	KUNIT_EXPECT_NULL(test, memchr_inv(seen_by_device(t, sg_dma_address(&sg[0])), 0,
 					   SZ_4K + 3000));
 	memset(seen_by_device(t, sg_dma_address(&sg[0])), 8, SZ_4K + 3000);
-	__io_bounce_unmap_sg(t->bounce, t->dev, sg, 2, DMA_FROM_DEVICE, 0);
+	__io_bounce_unmap_sg(t->dev, sg, 2, DMA_FROM_DEVICE, 0, t->bounce);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + 2 * SZ_4K, 8, SZ_4K));
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 8, 3000));
 	KUNIT_EXPECT_EQ(test, t->pages[3000], GUARD);
@@ -1154,29 +1273,30 @@ static void bounce_overwrite_iova(struct kunit *test)
 		settle(t);
 	}
 	KUNIT_ASSERT_LT(test, i, 2);
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state, phys, 0,
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state, phys, 0,
 						  SZ_4K, DMA_FROM_DEVICE,
 						  DMA_ATTR_OVERWRITE), 0);
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state,
-						  phys + 2 * SZ_4K, SZ_4K, SZ_4K,
-						  DMA_FROM_DEVICE, 0), 0);
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state,
+						  phys + 2 * SZ_4K, SZ_4K,
+						  SZ_4K, DMA_FROM_DEVICE,
+						  0), 0);
 	slot = seen_by_device(t, state.addr);
 	KUNIT_EXPECT_NULL(test, memchr_inv(slot, 0, SZ_8K));
 	memset(slot, 8, SZ_8K);
-	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_4K, DMA_FROM_DEVICE, 0);
-	io_bounce_iova_unlink(t->bounce, t->dev, &state, SZ_4K, SZ_4K, DMA_FROM_DEVICE,
+	io_bounce_iova_unlink(t->dev, &state, 0, SZ_4K, DMA_FROM_DEVICE, 0);
+	io_bounce_iova_unlink(t->dev, &state, SZ_4K, SZ_4K, DMA_FROM_DEVICE,
 			      DMA_ATTR_SKIP_CPU_SYNC);
-	io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	io_bounce_iova_free(t->dev, &state);
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 8, SZ_4K));
 	KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + SZ_4K, GUARD, 3 * SZ_4K));
 
 	KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, SZ_8K));
-	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->bounce, t->dev, &state, phys, 0,
+	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state, phys, 0,
 						  SZ_4K, DMA_FROM_DEVICE,
 						  DMA_ATTR_OVERWRITE), 0);
 	KUNIT_EXPECT_NULL(test, memchr_inv(seen_by_device(t, state.addr), 8, SZ_4K));
-	io_bounce_iova_unlink(t->bounce, t->dev, &state, 0, SZ_4K, DMA_FROM_DEVICE, 0);
-	io_bounce_iova_free(t->bounce, t->dev, state.addr);
+	io_bounce_iova_unlink(t->dev, &state, 0, SZ_4K, DMA_FROM_DEVICE, 0);
+	io_bounce_iova_free(t->dev, &state);
 }
 
 #define COUNT_ROUNDS	1600
@@ -1201,12 +1321,13 @@ static void map_and_count(struct work_struct *work)
 		size_t size = sizes[i % ARRAY_SIZE(sizes)];
 		dma_addr_t addr;
 
-		addr = __io_bounce_map(t->bounce, t->dev, virt_to_phys(w->page),
-				       size, DMA_BIDIRECTIONAL,
-				       size == 2000 ? DMA_ATTR_SKIP_CPU_SYNC : 0);
+		addr = __io_bounce_map(t->dev, virt_to_phys(w->page), size,
+				       DMA_BIDIRECTIONAL,
+				       size == 2000 ? DMA_ATTR_SKIP_CPU_SYNC : 0,
+				       t->bounce);
 		if (addr != DMA_MAPPING_ERROR) {
-			__io_bounce_unmap(t->bounce, t->dev, addr, size,
-					  DMA_BIDIRECTIONAL, 0);
+			io_bounce_unmap(t->dev, addr, size, DMA_BIDIRECTIONAL,
+					0, t->bounce);
 			w->hits++;
 			w->bytes += size;
 		} else if (size <= 4096 && size != 2000) {
@@ -1271,6 +1392,7 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_wrong_size_stays_within_the_mapping),
 	KUNIT_CASE(bounce_unmap_twice_is_harmless),
 	KUNIT_CASE(bounce_policy),
+	KUNIT_CASE(bounce_unmap_in_another_direction),
 	KUNIT_CASE(bounce_short_unmap_copies_all),
 	KUNIT_CASE(bounce_list_keeps_to_its_entries),
 	KUNIT_CASE(bounce_asks_for_the_promise),
@@ -1279,6 +1401,7 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_list),
 	KUNIT_CASE(bounce_iova),
 	KUNIT_CASE(bounce_iova_errors),
+	KUNIT_CASE(bounce_iova_changes),
 	KUNIT_CASE(bounce_is_timed),
 	KUNIT_CASE(bounce_list_is_timed),
 	KUNIT_CASE(bounce_list_above_the_limit),
@@ -1286,6 +1409,7 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_miss_is_not_timed),
 	KUNIT_CASE(bounce_counters_add_up),
 	KUNIT_CASE(bounce_list_is_too_spread_out),
+	KUNIT_CASE(bounce_list_unmapped_as_a_buffer),
 	KUNIT_CASE(bounce_list_is_too_long),
 	KUNIT_CASE(bounce_large_granule),
 	KUNIT_CASE(bounce_list_has_its_segments),

@@ -11,7 +11,6 @@
 
 /* Complete in io-bounce-debugfs.c, which creates the events */
 struct io_bounce_limit;
-struct io_buffer;
 struct io_buffer_manager;
 struct io_buffer_pool;
 
@@ -41,8 +40,8 @@ TRACE_DEFINE_ENUM(IO_BUFFER_MISS_SIZE);
 /* Both events have the size that was mapped, whatever size the driver unmaps. */
 DECLARE_EVENT_CLASS(iommu_bounce_mapping,
 	TP_PROTO(struct device *dev, dma_addr_t addr,
-		 const struct io_buffer *buf),
-	TP_ARGS(dev, addr, buf),
+		 const struct io_buffer_pool *pool, size_t size),
+	TP_ARGS(dev, addr, pool, size),
 
 	TP_STRUCT__entry(
 		__string(device, dev_name(dev))
@@ -55,9 +54,9 @@ DECLARE_EVENT_CLASS(iommu_bounce_mapping,
 	TP_fast_assign(
 		__assign_str(device);
 		__entry->dma_addr = addr;
-		__entry->size = io_buffer_slot(buf)->len;
-		__entry->slot = (size_t)1 << buf->chunk->slot_shift;
-		__entry->dir = bounce_pool_dir(buf->chunk->pool);
+		__entry->size = size;
+		__entry->slot = (size_t)1 << pool->slot_shift;
+		__entry->dir = bounce_pool_dir(pool);
 	),
 
 	TP_printk("%s dir=%s dma_addr=%llx size=%zu slot=%zu",
@@ -70,13 +69,13 @@ DECLARE_EVENT_CLASS(iommu_bounce_mapping,
 
 DEFINE_EVENT(iommu_bounce_mapping, iommu_bounce_map,
 	TP_PROTO(struct device *dev, dma_addr_t addr,
-		 const struct io_buffer *buf),
-	TP_ARGS(dev, addr, buf));
+		 const struct io_buffer_pool *pool, size_t size),
+	TP_ARGS(dev, addr, pool, size));
 
 DEFINE_EVENT(iommu_bounce_mapping, iommu_bounce_unmap,
 	TP_PROTO(struct device *dev, dma_addr_t addr,
-		 const struct io_buffer *buf),
-	TP_ARGS(dev, addr, buf));
+		 const struct io_buffer_pool *pool, size_t size),
+	TP_ARGS(dev, addr, pool, size));
 
 TRACE_EVENT(iommu_bounce_sync,
 	TP_PROTO(struct device *dev, dma_addr_t addr, size_t size,
