@@ -135,6 +135,19 @@ static __always_inline void put_slot(const struct io_bounce *bounce,
 }
 
 /**
+ * io_bounce_put - free the slot of a mapping
+ * @bounce: the bounce buffers of the domain
+ * @dev: the device
+ * @addr: DMA address of the mapping
+ * @buf: the slot
+ */
+void io_bounce_put(struct io_bounce *bounce, struct device *dev,
+		   dma_addr_t addr, const struct io_buffer *buf)
+{
+	put_slot(bounce, dev, addr, buf);
+}
+
+/**
  * io_bounce_warn_unmapped - a driver uses an address that it has not mapped
  * @dev: the device
  * @addr: the DMA address, in the window
@@ -526,9 +539,12 @@ static void whole_mapping(struct device *dev, const struct io_buffer *buf,
 	*size = slot->len;
 }
 
-/* All of them: a list may be unmapped by the address of its first segment. */
+/*
+ * All of them: a list may be unmapped by the address of its first segment. Without @copy,
+ * they are only checked.
+ */
 static void copy_out_list(struct io_bounce *bounce, const struct io_buffer *buf,
-			  enum dma_data_direction dir)
+			  enum dma_data_direction dir, bool copy)
 {
 	const struct io_buffer_segment *seg = io_buffer_segments(buf);
 	const struct io_buffer_slot *slot = io_buffer_slot(buf);
@@ -542,7 +558,7 @@ static void copy_out_list(struct io_bounce *bounce, const struct io_buffer *buf,
 		arch_sync_dma_flush();
 	}
 	for (; nr; nr--, seg++) {
-		if (!io_bounce_check_for_cpu(buf, seg->offset, seg->len))
+		if (!io_bounce_check_for_cpu(buf, seg->offset, seg->len) || !copy)
 			continue;
 		kmsan_unpoison_memory(vaddr + seg->offset, seg->len);
 		io_bounce_copy(seg->phys, vaddr + seg->offset, seg->len, false);
@@ -555,13 +571,13 @@ static void unmap_slot(struct io_bounce *bounce, struct device *dev,
 		       const struct io_buffer *buf, dma_addr_t addr, size_t size,
 		       enum dma_data_direction dir, unsigned long attrs)
 {
-	bool copy = dir != DMA_TO_DEVICE && !(attrs & DMA_ATTR_SKIP_CPU_SYNC) &&
-		    device_may_write(buf);
+	bool sync = !(attrs & DMA_ATTR_SKIP_CPU_SYNC);
+	bool copy = sync && dir != DMA_TO_DEVICE && device_may_write(buf);
 	size_t offset = io_buffer_offset_in_slot(buf, addr);
 
 	if (io_buffer_is_list(io_buffer_slot(buf))) {
-		if (copy)
-			copy_out_list(bounce, buf, dir);
+		if (copy || (sync && io_bounce_checked(buf)))
+			copy_out_list(bounce, buf, dir, copy);
 	} else {
 		if (!io_bounce_check_unmap(buf, offset, size, attrs))
 			copy = false;
@@ -621,6 +637,17 @@ static __always_inline bool lookup_simple(const struct io_bounce *bounce,
 	       slot->start == io_buffer_offset_in_slot(buf, addr);
 }
 
+/* The rest of __io_bounce_unmap() if an untrusted device has joined the domain */
+static noinline void wipe_and_put(const struct io_bounce *bounce,
+				  struct io_buffer_chunk *chunk, unsigned int nr)
+{
+	struct io_buffer buf = io_buffer_nr(chunk, nr);
+
+	wipe_slot(bounce, &buf);
+	io_buffer_slot(&buf)->len = 0;
+	io_buffer_pool_put(&buf);
+}
+
 /**
  * __io_bounce_unmap - undo __io_bounce_map() or __io_bounce_map_mandatory()
  * @dev: the device
@@ -653,6 +680,11 @@ void __io_bounce_unmap(struct device *dev, dma_addr_t addr, size_t size,
 		kmsan_unpoison_memory(vaddr, size);
 		this_cpu_add(stats->count[IO_BOUNCE_BYTES_OUT], size);
 		io_bounce_copy(io_buffer_slot(&buf)->orig, vaddr, size, false);
+	}
+	/* Again: the copy may have taken a while. */
+	if (unlikely(READ_ONCE(bounce->wipe))) {
+		wipe_and_put(bounce, buf.chunk, buf.nr);
+		return;
 	}
 	io_buffer_slot(&buf)->len = 0;
 	io_buffer_pool_put(&buf);

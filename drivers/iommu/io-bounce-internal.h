@@ -50,6 +50,8 @@ bool io_bounce_get(struct io_bounce *bounce, struct device *dev, size_t size,
 void io_bounce_unmap_any(struct device *dev, dma_addr_t addr, size_t size,
 			 enum dma_data_direction dir, unsigned long attrs,
 			 struct io_bounce *bounce);
+void io_bounce_put(struct io_bounce *bounce, struct device *dev,
+		   dma_addr_t addr, const struct io_buffer *buf);
 void io_bounce_warn_unmapped(struct device *dev, dma_addr_t addr);
 void io_bounce_copy_highmem(phys_addr_t phys, void *slot, size_t len,
 			    bool to_slot);

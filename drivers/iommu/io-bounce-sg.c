@@ -79,9 +79,7 @@ static void unlink_list(const struct io_buffer *buf, size_t offset, size_t len)
 	struct io_buffer_segment *seg;
 	unsigned int i = 0;
 
-	/* Without segments it is a single granule. */
-	if (!io_buffer_is_list(slot) ||
-	    (offset <= slot->start && offset + len >= slot->start + slot->len)) {
+	if (offset <= slot->start && offset + len >= slot->start + slot->len) {
 		slot->orig = IO_BUFFER_LIST;
 		return;
 	}
@@ -112,7 +110,7 @@ static noinline void relink_list(const struct io_buffer *buf,
 
 /*
  * Link the buffer at @phys to @offset of a slot. Both have the same offset in their
- * granule.
+ * granule, which has no other buffer.
  */
 static void link_list(const struct io_buffer *buf, size_t offset,
 		      phys_addr_t phys, size_t len)
@@ -125,12 +123,6 @@ static void link_list(const struct io_buffer *buf, size_t offset,
 	};
 	struct io_buffer_slot *slot = io_buffer_slot(buf);
 	unsigned int nr;
-
-	if (!segs) {
-		/* One granule, hence one buffer: as for a single mapping. */
-		slot->orig = phys - (offset - slot->start);
-		return;
-	}
 
 	nr = io_buffer_nr_segments(slot);
 	if (!nr) {
@@ -351,7 +343,8 @@ static int map_entry(struct io_bounce *bounce, struct device *dev,
 	dma_addr_t addr;
 
 	if (!entry_supported(sg)) {
-		io_bounce_count(bounce, IO_BOUNCE_DIRECT_MEMORY, 1);
+		if (io_bounce_eligible(bounce, dev, attrs))
+			io_bounce_count(bounce, IO_BOUNCE_DIRECT_MEMORY, 1);
 		io_bounce_check_escaped(bounce, sg->length, dir, attrs);
 		return 0;
 	}
@@ -631,7 +624,7 @@ static bool dir_permitted(const struct io_buffer *buf,
  * @attrs: DMA_ATTR_*
  *
  * Context: any but NMI.
- * Return: 0; -EINVAL if @offset, @size or @dir do not fit the state; -EOPNOTSUPP if
+ * Return: 0; -EIO or -EINVAL if @phys, @offset, @size or @dir do not fit the state; -EOPNOTSUPP if
  * @attrs rule out a bounce buffer, which the allocation was not told.
  */
 int io_bounce_iova_link(struct device *dev, struct dma_iova_state *state,
@@ -645,6 +638,9 @@ int io_bounce_iova_link(struct device *dev, struct dma_iova_state *state,
 	u64 start = 0;
 	u16 sample;
 
+	/* Only the first range may begin within a granule. */
+	if (offset && phys & mask)
+		return -EIO;
 	if (!size)
 		return 0;
 	if (!lookup_state(bounce, dev, state, offset, size, &buf, &in_slot) ||
@@ -720,9 +716,19 @@ void io_bounce_iova_unlink(struct device *dev, struct dma_iova_state *state,
  */
 void io_bounce_iova_free(struct device *dev, struct dma_iova_state *state)
 {
-	/* What is still linked is not copied. */
-	io_bounce_unmap_any(dev, state->addr, dma_iova_size(state), DMA_TO_DEVICE, 0,
-			    dev->iommu->bounce);
+	struct io_bounce *bounce = dev->iommu->bounce;
+	struct io_buffer buf;
+	u64 start = 0;
+	u16 sample;
+
+	if (WARN_ON_ONCE(!io_bounce_lookup(bounce, dev, state->addr, &buf)))
+		return;
+	sample = io_buffer_slot(&buf)->sample;
+	if (unlikely(sample))
+		start = io_bounce_clock();
+	io_bounce_put(bounce, dev, state->addr, &buf);
+	if (unlikely(sample))
+		io_bounce_sample_end(&bounce->limit, sample, start, true);
 }
 
 /**

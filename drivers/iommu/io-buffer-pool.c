@@ -211,8 +211,6 @@ static struct io_buffer_chunk *chunk_alloc(struct io_buffer_pool *pool,
 	disown_words(chunk);
 	io_buffer_guards_alloc(chunk, gfp);
 
-	if (pool->slot_shift == pool->granule_shift)
-		return chunk;
 	chunk->segments = kcalloc_node(size >> pool->granule_shift,
 				       sizeof(*chunk->segments), gfp,
 				       pool->nid);

@@ -51,7 +51,7 @@ struct iommu_domain;
  */
 
 /*
- * &io_buffer_slot.orig of a slot with several buffers is this plus the number of its
+ * &io_buffer_slot.orig of a slot for several buffers is this plus the number of its
  * &io_buffer_segment. No memory has such an address.
  */
 #define IO_BUFFER_LIST		(~(phys_addr_t)0 - 1024)
@@ -160,8 +160,7 @@ struct io_buffer_word {
  * @phys: physical address of the memory
  * @iova: address at which the device sees it
  * @size: bytes, a power of two
- * @segments: for slots with several buffers, as many for each as it has granules; NULL
- *	if that is one
+ * @segments: for slots with several buffers, as many for each as it has granules
  * @guards: for io-bounce-check.c: one for each granule, or NULL
  * @index: its place in &io_buffer_pool.chunks
  * @slot_shift: log2 of the bytes in a slot, as in @pool
@@ -342,16 +341,12 @@ io_buffer_granules_shift(const struct io_buffer_chunk *chunk)
 	return chunk->slot_shift - chunk->granule_shift;
 }
 
-/* Room for the segments of a slot; NULL if it is one granule. */
+/* Room for the segments of a slot */
 static inline struct io_buffer_segment *
 io_buffer_segments(const struct io_buffer *buf)
 {
-	struct io_buffer_chunk *chunk = buf->chunk;
-
-	if (!chunk->segments)
-		return NULL;
-	return chunk->segments +
-	       ((size_t)buf->nr << io_buffer_granules_shift(chunk));
+	return buf->chunk->segments +
+	       ((size_t)buf->nr << io_buffer_granules_shift(buf->chunk));
 }
 
 /* Is a slot in use for several buffers? */

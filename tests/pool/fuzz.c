@@ -115,7 +115,7 @@ static void mark(struct held *h)
 		.start = h->mark,
 		.len = size,
 	};
-	for (i = 0; segments && i < 1U << (m.slot_shift - m.granule_shift); i++)
+	for (i = 0; i < 1U << (m.slot_shift - m.granule_shift); i++)
 		segments[i].phys = h->mark;
 }
 
@@ -132,8 +132,8 @@ static void check_mark(const struct held *h)
 			   sizeof(h->mark)));
 	stub_check(slot->orig == h->mark && slot->start == (u16)h->mark &&
 		   slot->len == size);
-	stub_check(!segments == (m.slot_shift == m.granule_shift));
-	for (i = 0; segments && i < 1U << (m.slot_shift - m.granule_shift); i++)
+	stub_check(segments);
+	for (i = 0; i < 1U << (m.slot_shift - m.granule_shift); i++)
 		stub_check(segments[i].phys == h->mark);
 }
 

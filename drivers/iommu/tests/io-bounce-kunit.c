@@ -811,6 +811,34 @@ static void bounce_iova_errors(struct kunit *test)
 							0));
 }
 
+/* What is not linked is not written, also in a state of one granule. */
+static void bounce_iova_partly_linked(struct kunit *test)
+{
+	struct bounce_test *t = test->priv;
+	phys_addr_t phys = virt_to_phys(t->pages);
+	struct dma_iova_state state;
+	unsigned int pages;
+
+	for (pages = 1; pages <= 2; pages++) {
+		memset(t->pages, GUARD, 4 * SZ_4K);
+		KUNIT_ASSERT_TRUE(test, start_state(t, &state, phys, pages * SZ_4K));
+		KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state, phys, 0, 512,
+							  DMA_FROM_DEVICE, 0), 0);
+		/* Not where a granule starts, in the memory or in the state */
+		KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state,
+							  phys + SZ_4K + 512, 512, 512,
+							  DMA_FROM_DEVICE, 0), -EIO);
+		KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state,
+							  phys + SZ_4K, 512, 512,
+							  DMA_FROM_DEVICE, 0), -EINVAL);
+		memset(seen_by_device(t, state.addr), 7, pages * SZ_4K);
+		io_bounce_iova_destroy(t->dev, &state, DMA_FROM_DEVICE, 0);
+		KUNIT_EXPECT_NULL(test, memchr_inv(t->pages, 7, 512));
+		KUNIT_EXPECT_NULL(test, memchr_inv(t->pages + 512, GUARD,
+						   4 * SZ_4K - 512));
+	}
+}
+
 #define STATE_PAGES	8
 
 /* Link or unlink some pages, and note in @owner which page each one of the slot has. */
@@ -1401,6 +1429,7 @@ static struct kunit_case bounce_cases[] = {
 	KUNIT_CASE(bounce_list),
 	KUNIT_CASE(bounce_iova),
 	KUNIT_CASE(bounce_iova_errors),
+	KUNIT_CASE(bounce_iova_partly_linked),
 	KUNIT_CASE(bounce_iova_changes),
 	KUNIT_CASE(bounce_is_timed),
 	KUNIT_CASE(bounce_list_is_timed),
