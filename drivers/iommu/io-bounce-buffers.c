@@ -360,26 +360,20 @@ map_undecided(struct io_bounce *bounce, struct device *dev, phys_addr_t phys,
 	return addr;
 }
 
-/* __io_bounce_map() in all cases */
+/* Map an eligible buffer, plain or not. */
 static noinline dma_addr_t
 map_any(struct device *dev, phys_addr_t phys, size_t size,
 	enum dma_data_direction dir, unsigned long attrs, struct io_bounce *bounce)
 {
-	enum io_bounce_way way;
+	enum io_bounce_way way = io_bounce_get_way(&bounce->limit, size, 1, dir);
 
-	if (io_bounce_too_large(bounce, size, dir) ||
-	    !io_bounce_eligible(bounce, dev, attrs)) {
-		io_bounce_check_escaped(bounce, size, dir, attrs);
-		return DMA_MAPPING_ERROR;
-	}
-	way = io_bounce_get_way(&bounce->limit, size, 1, dir);
 	if (way == IO_BOUNCE_SLOT)
 		return map_slot(bounce, dev, phys, size, dir, attrs);
 	return map_undecided(bounce, dev, phys, size, dir, attrs, way);
 }
 
 /*
- * Is nothing done to the mappings of a domain but to copy them? __io_bounce_map() and
+ * Is nothing done to the mappings of a domain but to copy them? map_plain() and
  * __io_bounce_unmap() then call nothing that returns to them, save for the copy, so they
  * need not save registers. All else is done by map_any() and io_bounce_unmap_any().
  */
@@ -422,7 +416,7 @@ get_slot_plain(struct io_bounce *bounce, struct device *dev, size_t size,
 	return stats;
 }
 
-/* The rest of __io_bounce_map() if no other slot is free in the word */
+/* The rest of map_plain() if no other slot is free in the word */
 static noinline dma_addr_t fill_last(struct io_bounce *bounce,
 				     struct io_buffer_chunk *chunk, unsigned int nr,
 				     phys_addr_t phys, size_t size)
@@ -433,6 +427,37 @@ static noinline dma_addr_t fill_last(struct io_bounce *bounce,
 	io_buffer_pool_drop_hint(&buf);
 	io_bounce_copy_in(bounce, &buf, offset, phys, size);
 	return io_buffer_iova(&buf) + offset;
+}
+
+/* Map an eligible buffer, which is below the limit and perhaps plain. */
+static noinline dma_addr_t
+map_plain(struct device *dev, phys_addr_t phys, size_t size,
+	  enum dma_data_direction dir, unsigned long attrs, struct io_bounce *bounce)
+{
+	size_t offset = phys & (io_bounce_granule(bounce) - 1);
+	struct io_buffer buf __uninitialized; /* get_slot_plain() fills it in */
+	struct io_bounce_stats __percpu *stats;
+	dma_addr_t addr;
+	bool last;
+
+	stats = get_slot_plain(bounce, dev, offset + size, dir, attrs, &buf, &last);
+	if (unlikely(!stats))
+		return map_any(dev, phys, size, dir, attrs, bounce);
+
+	this_cpu_inc(stats->count[IO_BOUNCE_HITS_SINGLE]);
+	set_slot(&buf, phys, offset, size);
+	if (unlikely(last))
+		return fill_last(bounce, buf.chunk, buf.nr, phys, size);
+
+	offset += io_buffer_offset(&buf);
+	addr = buf.chunk->iova + offset;
+	/* The copy comes last: compute this before. */
+	OPTIMIZER_HIDE_VAR(addr);
+	if (!buf.chunk->pool->overwrite) {
+		this_cpu_add(stats->count[IO_BOUNCE_BYTES_IN], size);
+		io_bounce_copy(phys, buf.chunk->vaddr + offset, size, true);
+	}
+	return addr;
 }
 
 /**
@@ -452,33 +477,16 @@ dma_addr_t __io_bounce_map(struct device *dev, phys_addr_t phys, size_t size,
 			   enum dma_data_direction dir, unsigned long attrs,
 			   struct io_bounce *bounce)
 {
-	size_t offset = phys & (io_bounce_granule(bounce) - 1);
-	struct io_buffer buf __uninitialized; /* get_slot_plain() fills it in */
-	struct io_bounce_stats __percpu *stats;
-	dma_addr_t addr;
-	bool last;
+	if (likely(io_bounce_within(&bounce->limit, size, dir) &&
+		   io_bounce_allowed(bounce, dev, attrs)))
+		return map_plain(dev, phys, size, dir, attrs, bounce);
 
-	if (unlikely(!io_bounce_within(&bounce->limit, size, dir) ||
-		     !io_bounce_allowed(bounce, dev, attrs)))
-		return map_any(dev, phys, size, dir, attrs, bounce);
-	stats = get_slot_plain(bounce, dev, offset + size, dir, attrs, &buf, &last);
-	if (unlikely(!stats))
-		return map_any(dev, phys, size, dir, attrs, bounce);
-
-	this_cpu_inc(stats->count[IO_BOUNCE_HITS_SINGLE]);
-	set_slot(&buf, phys, offset, size);
-	if (unlikely(last))
-		return fill_last(bounce, buf.chunk, buf.nr, phys, size);
-
-	offset += io_buffer_offset(&buf);
-	addr = buf.chunk->iova + offset;
-	/* The copy comes last: compute this before. */
-	OPTIMIZER_HIDE_VAR(addr);
-	if (!buf.chunk->pool->overwrite) {
-		this_cpu_add(stats->count[IO_BOUNCE_BYTES_IN], size);
-		io_bounce_copy(phys, buf.chunk->vaddr + offset, size, true);
+	if (io_bounce_too_large(bounce, size, dir) ||
+	    !io_bounce_eligible(bounce, dev, attrs)) {
+		io_bounce_check_escaped(bounce, size, dir, attrs);
+		return DMA_MAPPING_ERROR;
 	}
-	return addr;
+	return map_any(dev, phys, size, dir, attrs, bounce);
 }
 
 /**

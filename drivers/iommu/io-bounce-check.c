@@ -176,7 +176,8 @@ static atomic_t nr_reports, nr_changes;
 /* Helpers that map on behalf of their callers, by the beginning of their names */
 static const char * const dma_layer[] = {
 	"dma_", "__dma_", "iommu_dma_", "__iommu_dma_", "io_bounce_", "__io_bounce_",
-	"map_slot", "use_slot", "map_any", "map_entry", "map_undecided", "alloc_state",
+	"map_slot", "use_slot", "map_any", "map_plain", "map_entry", "map_undecided",
+	"alloc_state",
 	"blk_rq_dma_", "blk_rq_integrity_dma_", "blk_dma_", "tso_dma_",
 	"virtqueue_", "vring_", "scsi_dma_", "skb_frag_dma_", "ib_dma_",
 	"usb_hcd_", "page_pool_dma_", "tso_", "stack_trace_",
