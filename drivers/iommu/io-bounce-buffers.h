@@ -46,6 +46,9 @@ enum io_bounce_counter {
 	IO_BOUNCE_NR_COUNTERS
 };
 
+/* Domains that never bounce stop to count here, so that CPUs do not contend for it. */
+#define IO_BOUNCE_EARLY_MAX	65536
+
 /**
  * struct io_bounce_stats - counters of one CPU
  * @count: by &enum io_bounce_counter
@@ -235,8 +238,30 @@ io_bounce_map(struct device *dev, phys_addr_t phys, size_t size,
 	      enum dma_data_direction dir, unsigned long attrs,
 	      struct io_bounce *bounce)
 {
-	return bounce ? __io_bounce_map(dev, phys, size, dir, attrs, bounce) :
-			DMA_MAPPING_ERROR;
+	return IS_ENABLED(CONFIG_IOMMU_BOUNCE_BUFFERS) ?
+	       __io_bounce_map(dev, phys, size, dir, attrs, bounce) :
+	       DMA_MAPPING_ERROR;
+}
+
+/*
+ * Returns false if a mapping is direct because of its size, and that can be counted without
+ * a call, or is counted no more.
+ */
+static __always_inline bool io_bounce_may_map(struct io_bounce *bounce, size_t size,
+					      enum dma_data_direction dir)
+{
+	struct io_bounce_stats __percpu *stats;
+
+	if (!bounce)
+		return false;
+	if (likely(!io_bounce_above_single(&bounce->limit, size, dir)))
+		return true;
+	stats = READ_ONCE(bounce->stats);
+	if (unlikely(!stats))
+		return atomic_read(&bounce->early[IO_BOUNCE_DIRECT_LIMIT]) <
+		       IO_BOUNCE_EARLY_MAX;
+	this_cpu_inc(stats->count[IO_BOUNCE_DIRECT_LIMIT]);
+	return false;
 }
 
 static __always_inline dma_addr_t

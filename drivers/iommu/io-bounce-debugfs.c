@@ -48,9 +48,6 @@ static const char * const io_bounce_counter_names[] = {
 
 static_assert(ARRAY_SIZE(io_bounce_counter_names) == IO_BOUNCE_NR_COUNTERS);
 
-/* Domains that never bounce stop to count here, so that CPUs do not contend for it. */
-#define EARLY_MAX	65536
-
 static struct dentry *io_bounce_root;
 static DEFINE_MUTEX(io_bounce_root_lock);
 
@@ -71,7 +68,7 @@ void io_bounce_count_early(struct io_bounce *bounce,
 	bool direct = counter >= IO_BOUNCE_DIRECT_LIMIT &&
 		      counter <= IO_BOUNCE_DIRECT_MEMORY;
 
-	if (direct && atomic_read(&bounce->early[counter]) >= EARLY_MAX)
+	if (direct && atomic_read(&bounce->early[counter]) >= IO_BOUNCE_EARLY_MAX)
 		return;
 	/* May only overflow if the per-CPU counters are never allocated. */
 	atomic_add(add, &bounce->early[counter]);

@@ -7,10 +7,11 @@
  * that is not in use, and then, back to back, the one in use. The kind changes its way
  * if the other one was faster in two rounds, or twice as fast in one.
  *
- * A mapping at a time is timed, until it is unmapped. A direct one is mapped and
- * unmapped once more for that. While others of its kind would be bounced, these are
- * mapped directly as well, because a lone direct mapping does not contend for the
- * IOMMU.
+ * Mappings are timed until they are unmapped, several at once, so that a round lasts no
+ * longer than some of them, and bounced ones find the caches that all would find. A direct
+ * one is mapped and unmapped once more for that. While others of its kind would be
+ * bounced, these are mapped directly as well, because a lone direct mapping does not
+ * contend for the IOMMU.
  *
  * A timer starts rounds. Their cost decides when the next one is due: they are meant to
  * take 1/SHARE of the time of a CPU. Between rounds, the fast path compares
@@ -28,7 +29,7 @@
 
 /* Mappings of a window. The first ones find cold caches, and do not count. */
 #define WARM		2
-#define SAMPLES		8
+#define SAMPLES		(IO_BOUNCE_NR_SAMPLES - WARM)
 
 /* Interrupts and steal time: the longest samples do not count either. */
 #define OUTLIERS	2
@@ -45,8 +46,8 @@
 #define KIND_MIN	(HZ / 4)
 #define PERIOD_MAX	6
 
-/* How long to look for a kind that is due, and how often, if none comes, in jiffies */
-#define LOOK_TIME	ROUND_MIN
+/* Mappings among which to look for a kind that is due, and when to look again, in jiffies */
+#define LOOK_MAX	64
 #define LOOK_AGAIN	(HZ / 4)
 
 /* Most bounced mappings, for each CPU, that a direct trial diverts */
@@ -94,16 +95,21 @@ size_t io_bounce_limit_bytes(const struct io_bounce_limit *limit,
 	return bytes;
 }
 
-/* The largest size at which some mappings are bounced */
-static size_t top_bytes(const struct io_bounce_limit *limit, enum dma_data_direction dir)
+/* The largest size at which some mappings, or some of one segment, are bounced */
+static size_t top_bytes(const struct io_bounce_limit *limit, enum dma_data_direction dir,
+			bool single)
 {
-	unsigned int kind, none = io_bounce_kind_index(dir, 0, 0);
+	unsigned int class = IO_BUFFER_NR_CLASSES, segs, kind;
 
-	if (!limit->automatic)
+	if (!limit->automatic || limit->armed)
 		return limit->max;
-	for (kind = none + IO_BOUNCE_NR_KINDS / 2; kind-- > none;)
-		if (test_bit(kind, limit->bounced))
-			return min(io_bounce_kind_bytes(limit, kind), limit->max);
+	while (class--) {
+		for (segs = 0; segs < (single ? 1 : IO_BOUNCE_NR_SEGS); segs++) {
+			kind = io_bounce_kind_index(dir, class, segs);
+			if (test_bit(kind, limit->bounced))
+				return min(io_bounce_kind_bytes(limit, kind), limit->max);
+		}
+	}
 	return 0;
 }
 
@@ -113,8 +119,8 @@ static void publish(struct io_bounce_limit *limit)
 	unsigned int dir;
 
 	for (dir = 0; dir < IO_BOUNCE_NR_DIRS; dir++) {
-		WRITE_ONCE(limit->top[dir], limit->armed ? limit->max :
-			   top_bytes(limit, dir));
+		WRITE_ONCE(limit->top[dir], top_bytes(limit, dir, false));
+		WRITE_ONCE(limit->top_single[dir], top_bytes(limit, dir, true));
 		WRITE_ONCE(limit->bytes[dir], limit->armed ? 0 :
 			   io_bounce_limit_bytes(limit, dir));
 	}
@@ -123,7 +129,7 @@ static void publish(struct io_bounce_limit *limit)
 static void arm(struct io_bounce_limit *limit)
 {
 	WRITE_ONCE(limit->armed, true);
-	WRITE_ONCE(limit->armed_at, now());
+	WRITE_ONCE(limit->looked, 0);
 	publish(limit);
 }
 
@@ -143,8 +149,15 @@ static void limit_timer(struct timer_list *timer)
 		arm(limit);
 }
 
+/* IDs of samples: the upper bits tell windows apart, and 0 is none. */
+#define ID_STEP		16
+
 static void open_window(struct io_bounce_window *w, bool bounced, bool trial)
 {
+	w->first += ID_STEP;
+	if (!w->first)
+		w->first = ID_STEP;
+	WRITE_ONCE(w->timing, 0);
 	WRITE_ONCE(w->bounced, bounced);
 	WRITE_ONCE(w->trial, trial);
 	WRITE_ONCE(w->progress, now());
@@ -159,8 +172,7 @@ static bool open_round(struct io_bounce_limit *limit,
 	struct io_bounce_window *w = &m->window;
 
 	if (!due(m->kinds[kind].next)) {
-		if (due(limit->armed_at + LOOK_TIME))
-			disarm(limit, LOOK_AGAIN);
+		disarm(limit, LOOK_AGAIN);
 		return false;
 	}
 	open_window(w, !test_bit(kind, limit->bounced), true);
@@ -173,7 +185,7 @@ static bool open_round(struct io_bounce_limit *limit,
 static void close_round(struct io_bounce_window *w)
 {
 	WRITE_ONCE(w->open, false);
-	WRITE_ONCE(w->sample, 0);
+	WRITE_ONCE(w->timing, 0);
 }
 
 /*
@@ -185,7 +197,7 @@ static bool stalled(const struct io_bounce_measure *m, unsigned int kind)
 	const struct io_bounce_window *w = &m->window;
 	u32 progress = READ_ONCE(w->progress);
 
-	if (READ_ONCE(w->kind) != kind && !READ_ONCE(w->sample) &&
+	if (READ_ONCE(w->kind) != kind && !READ_ONCE(w->timing) &&
 	    due(READ_ONCE(m->kinds[kind].next)))
 		return due(progress + YIELD_TIME);
 	return due(progress + STALL_TIME);
@@ -205,8 +217,25 @@ static void give_up(struct io_bounce_measure *m)
 	u32 wait = next_period(k, 1);
 
 	/* Mappings that stay for so long will not be faster the next time. */
-	WRITE_ONCE(k->next, now() + (w->sample ? ROUND_MAX : wait));
+	WRITE_ONCE(k->next, now() + (w->timing ? ROUND_MAX : wait));
 	close_round(w);
+}
+
+/*
+ * A kind is direct from now on. So are larger ones of as many segments: there is more to
+ * copy, and no more to map. That holds until they are measured.
+ */
+static void go_direct(struct io_bounce_limit *limit, const struct io_bounce_kind *kinds,
+		      unsigned int kind)
+{
+	size_t bytes;
+
+	do {
+		clear_bit(kind, limit->bounced);
+		bytes = io_bounce_kind_bytes(limit, kind);
+		kind += IO_BOUNCE_NR_SEGS;
+	} while (kind < IO_BOUNCE_NR_KINDS && io_bounce_kind_bytes(limit, kind) > bytes &&
+		 !kinds[kind].ns[false]);
 }
 
 /* A round has ended: which way from now on? */
@@ -226,7 +255,10 @@ static void decide(struct io_bounce_limit *limit, unsigned int kind,
 	if (k->wins < 2 && other >= ns / 2)
 		return;
 	k->wins = 0;
-	change_bit(kind, limit->bounced);
+	if (bounced)
+		go_direct(limit, limit->measure->kinds, kind);
+	else
+		set_bit(kind, limit->bounced);
 	trace_iommu_bounce_limit(limit, kind, !bounced, k->ns);
 }
 
@@ -263,29 +295,30 @@ static void end_window(struct io_bounce_limit *limit, struct io_bounce_measure *
 		end_round(limit, m);
 }
 
-static void add_sample(struct io_bounce_limit *limit, struct io_bounce_measure *m)
+static void add_sample(struct io_bounce_limit *limit, struct io_bounce_measure *m, u32 ns)
 {
 	struct io_bounce_window *w = &m->window;
 
 	WRITE_ONCE(w->progress, now());
-	if (w->trial)
-		WRITE_ONCE(w->mapped, READ_ONCE(w->mapped) + 1);
 	if (++w->samples <= WARM)
 		return;
-	w->sum += w->ns;
-	if (w->ns > w->longest[1])
-		w->longest[1] = w->ns;
+	w->sum += ns;
+	if (ns > w->longest[1])
+		w->longest[1] = ns;
 	if (w->longest[1] > w->longest[0])
 		swap(w->longest[0], w->longest[1]);
 	if (w->samples == WARM + SAMPLES)
 		end_window(limit, m);
 }
 
+#define ALL_TIMING	GENMASK(IO_BOUNCE_NR_SAMPLES - 1, 0)
+
 /* Returns the ID of a new sample, 0 if a mapping of this kind is none. */
 static u16 begin_sample(struct io_bounce_limit *limit,
 			struct io_bounce_measure *m, unsigned int kind)
 {
 	struct io_bounce_window *w = &m->window;
+	unsigned int index;
 
 	if (!limit->automatic || !limit->armed)
 		return 0;
@@ -293,26 +326,32 @@ static u16 begin_sample(struct io_bounce_limit *limit,
 		give_up(m);
 	if (!w->open && !open_round(limit, m, kind))
 		return 0;
-	if (w->kind != kind || w->sample)
+	if (w->kind != kind || w->timing == ALL_TIMING)
 		return 0;
-	if (!++w->last)
-		w->last++;
-	WRITE_ONCE(w->sample, w->last);
-	w->ns = 0;
-	return w->sample;
+	index = ffz(w->timing);
+	WRITE_ONCE(w->timing, w->timing | BIT(index));
+	w->ns[index] = 0;
+	if (w->trial)
+		WRITE_ONCE(w->mapped, READ_ONCE(w->mapped) + 1);
+	return w->first + index;
 }
 
 /* Is it worth taking the lock? */
-static bool wants(const struct io_bounce_limit *limit,
-		  const struct io_bounce_measure *m, unsigned int kind)
+static bool wants(struct io_bounce_limit *limit, const struct io_bounce_measure *m,
+		  unsigned int kind)
 {
 	const struct io_bounce_window *w = &m->window;
+	u32 looked;
 
 	if (READ_ONCE(w->open))
-		return (READ_ONCE(w->kind) == kind && !READ_ONCE(w->sample)) ||
+		return (READ_ONCE(w->kind) == kind && READ_ONCE(w->timing) != ALL_TIMING) ||
 		       stalled(m, kind);
-	return due(READ_ONCE(m->kinds[kind].next)) ||
-	       due(READ_ONCE(limit->armed_at) + LOOK_TIME);
+	if (due(READ_ONCE(m->kinds[kind].next)))
+		return true;
+	/* Nor is it worth looking for ever. CPUs may race: then some are not counted. */
+	looked = READ_ONCE(limit->looked) + 1;
+	WRITE_ONCE(limit->looked, looked);
+	return looked >= LOOK_MAX;
 }
 
 /**
@@ -382,9 +421,15 @@ static u64 time_since(u64 start)
 	return (s64)(end - start) > (s64)clock ? end - start - clock : 0;
 }
 
-static void add_time(struct io_bounce_window *w, u64 ns)
+/* Adds to the time of a sample. Returns where that is, NULL if it has been given up. */
+static u32 *add_time(struct io_bounce_window *w, u16 sample, u64 ns)
 {
-	w->ns = min_t(u64, w->ns + ns, U32_MAX);
+	unsigned int index = sample - w->first;
+
+	if (index >= IO_BOUNCE_NR_SAMPLES || !(w->timing & BIT(index)))
+		return NULL;
+	w->ns[index] = min_t(u64, w->ns[index] + ns, U32_MAX);
+	return &w->ns[index];
 }
 
 /**
@@ -397,12 +442,10 @@ static void add_time(struct io_bounce_window *w, u64 ns)
  */
 void io_bounce_sample_add(struct io_bounce_limit *limit, u16 sample, u64 start)
 {
-	struct io_bounce_window *w = &limit->measure->window;
 	u64 ns = time_since(start);
 
 	guard(raw_spinlock_irqsave)(&limit->lock);
-	if (w->sample == sample)
-		add_time(w, ns);
+	add_time(&limit->measure->window, sample, ns);
 }
 
 /**
@@ -419,15 +462,17 @@ void io_bounce_sample_end(struct io_bounce_limit *limit, u16 sample, u64 start,
 {
 	struct io_bounce_window *w = &limit->measure->window;
 	u64 ns = time_since(start);
+	u32 *sum;
 
 	guard(raw_spinlock_irqsave)(&limit->lock);
-	/* Has it been given up? */
-	if (w->sample != sample)
+	sum = add_time(w, sample, ns);
+	if (!sum)
 		return;
-	WRITE_ONCE(w->sample, 0);
-	add_time(w, ns);
+	WRITE_ONCE(w->timing, w->timing & ~BIT(sum - w->ns));
 	if (valid)
-		add_sample(limit, limit->measure);
+		add_sample(limit, limit->measure, *sum);
+	else if (w->trial)
+		WRITE_ONCE(w->mapped, READ_ONCE(w->mapped) - 1);
 }
 
 static void set_limit(struct io_bounce_limit *limit, bool automatic, size_t max)

@@ -23,6 +23,9 @@
 #define IO_BOUNCE_NR_SEGS	4
 #define IO_BOUNCE_NR_KINDS	(2 * IO_BUFFER_NR_CLASSES * IO_BOUNCE_NR_SEGS)
 
+/* Samples of a window, and mappings that are timed at once */
+#define IO_BOUNCE_NR_SAMPLES	10
+
 /**
  * struct io_bounce_kind - what was measured of a kind of mappings
  * @ns: to map and unmap one of them, directly and bounced; 0: not measured
@@ -44,11 +47,11 @@ struct io_bounce_kind {
  * @trial: that is the way that is not in use
  * @kind: index of the kind
  * @samples: how many were timed
- * @sample: ID of the mapping that is being timed, 0: none
- * @last: the last ID
+ * @first: ID of a sample that is in @ns[0]; each window has others
+ * @timing: a bit for each entry of @ns: a mapping is being timed
  * @progress: in jiffies: when the last sample ended
- * @ns: time of the sample so far
- * @sum: time of the samples
+ * @ns: time of these samples so far
+ * @sum: time of the samples that ended
  * @longest: the two longest samples
  * @mapped: how many mappings went the way that is not in use, samples included
  */
@@ -58,10 +61,10 @@ struct io_bounce_window {
 	bool trial;
 	u8 kind;
 	u8 samples;
-	u16 sample;
-	u16 last;
+	u16 first;
+	u16 timing;
 	u32 progress;
-	u32 ns;
+	u32 ns[IO_BOUNCE_NR_SAMPLES];
 	u64 sum;
 	u32 longest[2];
 	u32 mapped;
@@ -81,6 +84,7 @@ struct io_bounce_measure {
  * struct io_bounce_limit - which mappings of a domain are bounced
  * @bytes: by direction: all mappings of one segment up to this size are bounced; 0: ask
  * @top: by direction: nothing larger is bounced at present, in bytes
+ * @top_single: the same for mappings of one segment
  * @max: nothing larger is ever bounced, in bytes
  * @bounced: automatic limit: by index of the kind: is it bounced
  * @automatic: measure; otherwise everything up to @max is bounced
@@ -90,12 +94,13 @@ struct io_bounce_measure {
  * @work: has io_bounce_limit_alloc() called
  * @lock: protects all but @measure, @mgr and @work; the fast path reads without it
  * @timer: sets @armed
- * @armed_at: in jiffies: when
+ * @looked: mappings since then of kinds that are not due
  * @rounds: how often both ways were measured
  */
 struct io_bounce_limit {
 	size_t bytes[IO_BOUNCE_NR_DIRS];
 	size_t top[IO_BOUNCE_NR_DIRS];
+	size_t top_single[IO_BOUNCE_NR_DIRS];
 	size_t max;
 	DECLARE_BITMAP(bounced, IO_BOUNCE_NR_KINDS);
 	bool automatic;
@@ -106,7 +111,7 @@ struct io_bounce_limit {
 
 	raw_spinlock_t lock ____cacheline_aligned_in_smp;
 	struct timer_list timer;
-	u32 armed_at;
+	u32 looked;
 	u32 rounds;
 };
 
@@ -193,6 +198,14 @@ io_bounce_above(const struct io_bounce_limit *limit, size_t size,
 		enum dma_data_direction dir)
 {
 	return size - 1 >= READ_ONCE(limit->top[dir]);
+}
+
+/* The same for a mapping of one segment */
+static __always_inline bool
+io_bounce_above_single(const struct io_bounce_limit *limit, size_t size,
+		       enum dma_data_direction dir)
+{
+	return size - 1 >= READ_ONCE(limit->top_single[dir]);
 }
 
 /* Are all mappings of one segment and this size bounced? */

@@ -599,7 +599,7 @@ lookup_state(struct io_bounce *bounce, struct device *dev,
 	if (!io_bounce_lookup(bounce, dev, state->addr, buf) ||
 	    offset > whole || size > whole - offset)
 		return false;
-	*in_slot = io_buffer_offset_in_slot(buf, state->addr) + offset;
+	*in_slot = io_buffer_slot(buf)->start + offset;
 	return true;
 }
 
@@ -607,10 +607,14 @@ lookup_state(struct io_bounce *bounce, struct device *dev,
 static bool dir_permitted(const struct io_buffer *buf,
 			  enum dma_data_direction dir)
 {
-	int prot = (dir != DMA_FROM_DEVICE ? IOMMU_READ : 0) |
-		   (dir != DMA_TO_DEVICE ? IOMMU_WRITE : 0);
+	static const u8 prot[] = {
+		[DMA_BIDIRECTIONAL]	= IOMMU_READ | IOMMU_WRITE,
+		[DMA_TO_DEVICE]		= IOMMU_READ,
+		[DMA_FROM_DEVICE]	= IOMMU_WRITE,
+		[DMA_NONE]		= 0,
+	};
 
-	return (buf->chunk->pool->prot & (IOMMU_READ | IOMMU_WRITE)) == prot;
+	return (buf->chunk->pool->prot & (IOMMU_READ | IOMMU_WRITE)) == prot[dir];
 }
 
 /**

@@ -313,24 +313,51 @@ static void limit_of_the_fast_path(struct kunit *test)
 	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_8K, 2, DMA_TO_DEVICE));
 	round_to(test, SZ_8K, BASE, TWICE);
 	KUNIT_EXPECT_EQ(test, bytes[DMA_TO_DEVICE], SZ_4K);
-	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_16K));
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_32K));
 	KUNIT_EXPECT_FALSE(test, to_device(t, 0));
+}
+
+/* Larger mappings are direct, too, until they are measured. */
+static void limit_assumes_larger_are_direct(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+
+	io_bounce_limit_auto(&t->limit, SZ_64K, LIMIT_MAX);
+	round_to(test, SZ_32K, BASE, BASE / 4);
+	round_to(test, SZ_4K, BASE, TWICE);
+	KUNIT_EXPECT_FALSE(test, to_device(t, SZ_4K));
+	KUNIT_EXPECT_FALSE(test, to_device(t, SZ_16K));
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_32K));
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_64K));
+	/* Only those of as many segments in that direction */
+	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_16K, 2, DMA_TO_DEVICE));
+	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_4K, 1, DMA_FROM_DEVICE));
+	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_16K, 1, DMA_FROM_DEVICE));
+	round_to(test, SZ_16K, TWICE, BASE);
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_16K));
+
+	/* The last kind of all */
+	round_of(test, LIMIT_MAX, 17, DMA_FROM_DEVICE, TWICE, BASE);
+	round_of(test, LIMIT_MAX, 17, DMA_FROM_DEVICE, BASE, TWICE);
+	KUNIT_EXPECT_FALSE(test, bounced(t, LIMIT_MAX, 17, DMA_FROM_DEVICE));
 }
 
 /* Above everything that is bounced, nothing else is looked at. */
 static void limit_of_the_direct_path(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
-	const size_t *top = t->limit.top;
+	const size_t *top = t->limit.top, *single = t->limit.top_single;
 
 	/* Armed: all that may be measured */
 	KUNIT_EXPECT_EQ(test, top[DMA_TO_DEVICE], LIMIT_MAX);
+	KUNIT_EXPECT_EQ(test, single[DMA_TO_DEVICE], LIMIT_MAX);
 	round_to(test, SZ_4K, BASE, BASE);
 	KUNIT_EXPECT_EQ(test, top[DMA_TO_DEVICE], LIMIT_START);
 	KUNIT_EXPECT_EQ(test, top[DMA_FROM_DEVICE], LIMIT_START);
 	round_of(test, SZ_128K, 17, DMA_TO_DEVICE, TWICE, BASE);
 	KUNIT_EXPECT_EQ(test, top[DMA_TO_DEVICE], SZ_128K);
 	KUNIT_EXPECT_EQ(test, top[DMA_FROM_DEVICE], LIMIT_START);
+	KUNIT_EXPECT_EQ(test, single[DMA_TO_DEVICE], LIMIT_START);
 	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_128K, 20, DMA_TO_DEVICE));
 	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_128K, 1, DMA_TO_DEVICE));
 	io_bounce_limit_fixed(&t->limit, 10000);
@@ -338,24 +365,26 @@ static void limit_of_the_direct_path(struct kunit *test)
 	io_bounce_limit_auto(&t->limit, 0, LIMIT_MAX);
 	round_to(test, SZ_4K, BASE, BASE);
 	KUNIT_EXPECT_EQ(test, top[DMA_BIDIRECTIONAL], 0);
+	KUNIT_EXPECT_EQ(test, single[DMA_BIDIRECTIONAL], 0);
 }
 
 /* While bounced mappings go direct, all of the kind do; others are left alone. */
 static void limit_diverts_all_to_the_iommu(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
-	struct io_bounce_verdict first, second;
-	unsigned int diverted = 0;
+	struct io_bounce_verdict verdict;
+	unsigned int i, diverted = 0;
 
 	wait_for_round(t);
-	first = decide(t, SZ_4K, 1, DMA_TO_DEVICE);
-	KUNIT_EXPECT_NE(test, first.sample, 0);
-	KUNIT_EXPECT_FALSE(test, first.bounce);
-	/* One is timed at a time. */
-	second = decide(t, SZ_4K, 1, DMA_TO_DEVICE);
-	KUNIT_EXPECT_EQ(test, second.sample, 0);
-	KUNIT_EXPECT_FALSE(test, second.bounce);
-	KUNIT_EXPECT_EQ(test, window(t)->mapped, 1);
+	for (i = 0; i < IO_BOUNCE_NR_SAMPLES; i++) {
+		verdict = decide(t, SZ_4K, 1, DMA_TO_DEVICE);
+		KUNIT_EXPECT_NE(test, verdict.sample, 0);
+		KUNIT_EXPECT_FALSE(test, verdict.bounce);
+	}
+	verdict = decide(t, SZ_4K, 1, DMA_TO_DEVICE);
+	KUNIT_EXPECT_EQ(test, verdict.sample, 0);
+	KUNIT_EXPECT_FALSE(test, verdict.bounce);
+	KUNIT_EXPECT_EQ(test, window(t)->mapped, IO_BOUNCE_NR_SAMPLES + 1);
 	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_8K));
 	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_4K, 1, DMA_FROM_DEVICE));
 	/* But not for ever, if the CPU of the first one is busy otherwise. */
@@ -366,19 +395,58 @@ static void limit_diverts_all_to_the_iommu(struct kunit *test)
 }
 
 /* The other way round, only what is timed takes memory. */
-static void limit_bounces_one_at_a_time(struct kunit *test)
+static void limit_bounces_only_samples(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
-	struct io_bounce_verdict first;
+	struct io_bounce_verdict verdict;
+	int i;
 
 	wait_for_round(t);
-	first = decide(t, SZ_64K, 1, DMA_TO_DEVICE);
-	KUNIT_EXPECT_NE(test, first.sample, 0);
-	KUNIT_EXPECT_TRUE(test, first.bounce);
+	for (i = 0; i < IO_BOUNCE_NR_SAMPLES; i++) {
+		verdict = decide(t, SZ_64K, 1, DMA_TO_DEVICE);
+		KUNIT_EXPECT_NE(test, verdict.sample, 0);
+		KUNIT_EXPECT_TRUE(test, verdict.bounce);
+	}
 	KUNIT_EXPECT_FALSE(test, to_device(t, SZ_64K));
-	KUNIT_EXPECT_EQ(test, window(t)->mapped, 0);
-	io_bounce_sample_end(&t->limit, first.sample, 0, true);
-	KUNIT_EXPECT_EQ(test, window(t)->mapped, 1);
+	KUNIT_EXPECT_EQ(test, window(t)->mapped, IO_BOUNCE_NR_SAMPLES);
+	io_bounce_sample_end(&t->limit, verdict.sample, 0, true);
+	KUNIT_EXPECT_EQ(test, window(t)->mapped, IO_BOUNCE_NR_SAMPLES);
+	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_64K));
+	KUNIT_EXPECT_EQ(test, window(t)->mapped, IO_BOUNCE_NR_SAMPLES + 1);
+}
+
+/* Each has a time of its own, whatever the order. The rest of a window is too late. */
+static void limit_times_several_at_once(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	u16 samples[IO_BOUNCE_NR_SAMPLES + 1];
+	struct io_bounce_kind *kind;
+	int i;
+
+	wait_for_round(t);
+	for (i = 0; i < IO_BOUNCE_NR_SAMPLES; i++)
+		samples[i] = decide(t, SZ_64K, 1, DMA_TO_DEVICE).sample;
+	for (i = 0; i < IO_BOUNCE_NR_SAMPLES; i++)
+		io_bounce_sample_add(&t->limit, samples[i], io_bounce_clock() - i * BASE);
+	for (i = 0; i < IO_BOUNCE_NR_SAMPLES; i++)
+		KUNIT_EXPECT_EQ(test, (window(t)->ns[i] + BASE / 2) / BASE, i);
+	kind = &t->limit.measure->kinds[window(t)->kind];
+	/* Last begun, first ended; the first two do not count, nor do the longest. */
+	for (i = IO_BOUNCE_NR_SAMPLES - 1; i >= 0; i--) {
+		KUNIT_EXPECT_EQ(test, kind->ns[true], 0);
+		io_bounce_sample_end(&t->limit, samples[i], io_bounce_clock(), true);
+		if (i == 5)
+			samples[IO_BOUNCE_NR_SAMPLES] =
+				decide(t, SZ_64K, 1, DMA_TO_DEVICE).sample;
+	}
+	KUNIT_EXPECT_GE(test, kind->ns[true], 2 * BASE);
+	KUNIT_EXPECT_LT(test, kind->ns[true], 3 * BASE + BASE / 2);
+	/* The other way is next. */
+	KUNIT_EXPECT_FALSE(test, window(t)->bounced);
+	KUNIT_ASSERT_NE(test, samples[IO_BOUNCE_NR_SAMPLES], 0);
+	for (i = 0; i <= IO_BOUNCE_NR_SAMPLES; i++)
+		io_bounce_sample_end(&t->limit, samples[i], 0, true);
+	KUNIT_EXPECT_EQ(test, window(t)->samples, 0);
 }
 
 /* What had no slot, or was not copied back, says nothing. */
@@ -401,10 +469,10 @@ static void limit_counts_whole_mappings(struct kunit *test)
 	/* It does not go on for ever, and is tried less and less often. */
 	for (i = 0; i < 10; i++) {
 		wait_for_round(t);
-		decide(t, SZ_64K, 1, DMA_TO_DEVICE);
+		verdict = decide(t, SZ_64K, 1, DMA_TO_DEVICE);
 		KUNIT_ASSERT_TRUE(test, window(t)->open);
 		kind = &t->limit.measure->kinds[window(t)->kind];
-		io_bounce_sample_end(&t->limit, window(t)->sample, 0, false);
+		io_bounce_sample_end(&t->limit, verdict.sample, 0, false);
 		window(t)->progress -= 2 * HZ;
 		KUNIT_EXPECT_FALSE(test, to_device(t, SZ_64K));
 		KUNIT_EXPECT_FALSE(test, window(t)->open);
@@ -419,9 +487,9 @@ static void limit_numbers_samples(struct kunit *test)
 	struct io_bounce_verdict verdict;
 
 	wait_for_round(t);
-	window(t)->last = U16_MAX;
+	window(t)->first = -16;
 	verdict = decide(t, SZ_64K, 1, DMA_TO_DEVICE);
-	KUNIT_EXPECT_EQ(test, verdict.sample, 1);
+	KUNIT_EXPECT_EQ(test, verdict.sample, 16);
 	KUNIT_EXPECT_TRUE(test, verdict.bounce);
 }
 
@@ -435,14 +503,14 @@ static void limit_adds_steps(struct kunit *test)
 	verdict = decide(t, SZ_64K, 1, DMA_TO_DEVICE);
 	io_bounce_sample_add(&t->limit, verdict.sample, io_bounce_clock() - BASE);
 	io_bounce_sample_add(&t->limit, verdict.sample, io_bounce_clock() - BASE);
-	KUNIT_EXPECT_GE(test, window(t)->ns, 2 * BASE - BASE / 8);
+	KUNIT_EXPECT_GE(test, window(t)->ns[0], 2 * BASE - BASE / 8);
 	/* Not those of others. */
 	io_bounce_sample_add(&t->limit, verdict.sample + 1, io_bounce_clock() - 8 * BASE);
-	KUNIT_EXPECT_LT(test, window(t)->ns, 8 * BASE);
+	KUNIT_EXPECT_LT(test, window(t)->ns[0], 8 * BASE);
 	/* Whatever the clock says */
 	io_bounce_sample_add(&t->limit, verdict.sample, io_bounce_clock() + BASE);
-	KUNIT_EXPECT_GE(test, window(t)->ns, 2 * BASE - BASE / 8);
-	KUNIT_EXPECT_LT(test, window(t)->ns, 8 * BASE);
+	KUNIT_EXPECT_GE(test, window(t)->ns[0], 2 * BASE - BASE / 8);
+	KUNIT_EXPECT_LT(test, window(t)->ns[0], 8 * BASE);
 }
 
 /* A mapping that is not unmapped */
@@ -470,6 +538,7 @@ static void limit_gives_up_what_stays(struct kunit *test)
 	io_bounce_sample_end(&t->limit, verdict.sample, io_bounce_clock() - BASE, true);
 	KUNIT_EXPECT_EQ(test, window(t)->samples, 0);
 	/* It waits for long. */
+	t->limit.timer.function(&t->limit.timer);
 	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++)
 		t->limit.measure->kinds[kind].next -= 15 * HZ;
 	KUNIT_EXPECT_EQ(test, decide(t, SZ_4K, 1, DMA_TO_DEVICE).sample, 0);
@@ -505,18 +574,20 @@ static void limit_waits_for_slow_devices(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_64K));
 }
 
-/* Nothing is due: after a while, the fast path has its limit back. */
+/* Nothing is due: after some mappings, the fast path has its limit back. */
 static void limit_stops_to_look(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 	unsigned int kind;
+	int i;
 
 	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++)
 		t->limit.measure->kinds[kind].next = jiffies + HZ;
 	t->limit.timer.function(&t->limit.timer);
-	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_4K));
-	KUNIT_EXPECT_EQ(test, t->limit.bytes[DMA_TO_DEVICE], 0);
-	t->limit.armed_at = jiffies - HZ;
+	for (i = 0; i < 63; i++) {
+		KUNIT_EXPECT_TRUE(test, to_device(t, SZ_4K));
+		KUNIT_EXPECT_EQ(test, t->limit.bytes[DMA_TO_DEVICE], 0);
+	}
 	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_4K));
 	KUNIT_EXPECT_EQ(test, t->limit.bytes[DMA_TO_DEVICE], LIMIT_START);
 	KUNIT_EXPECT_TRUE(test, timer_pending(&t->limit.timer));
@@ -636,9 +707,11 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(limit_drops_the_longest),
 	KUNIT_CASE(limit_knows_kinds_apart),
 	KUNIT_CASE(limit_of_the_fast_path),
+	KUNIT_CASE(limit_assumes_larger_are_direct),
 	KUNIT_CASE(limit_of_the_direct_path),
 	KUNIT_CASE(limit_diverts_all_to_the_iommu),
-	KUNIT_CASE(limit_bounces_one_at_a_time),
+	KUNIT_CASE(limit_bounces_only_samples),
+	KUNIT_CASE(limit_times_several_at_once),
 	KUNIT_CASE(limit_counts_whole_mappings),
 	KUNIT_CASE(limit_numbers_samples),
 	KUNIT_CASE(limit_adds_steps),
