@@ -46,7 +46,7 @@ enum io_bounce_counter {
 	IO_BOUNCE_NR_COUNTERS
 };
 
-/* Domains that never bounce stop to count here, so that CPUs do not contend for it. */
+/* Domains that never bounce stop counting here, so that CPUs do not contend for it. */
 #define IO_BOUNCE_EARLY_MAX	65536
 
 /**
@@ -244,8 +244,8 @@ io_bounce_map(struct device *dev, phys_addr_t phys, size_t size,
 }
 
 /*
- * Returns false if a mapping is direct because of its size, and that can be counted without
- * a call, or is counted no more.
+ * Call io_bounce_map()? Returns false without bounce buffers, and for a mapping that is
+ * direct because of its size, if that can be counted without a call or is no longer counted.
  */
 static __always_inline bool io_bounce_may_map(struct io_bounce *bounce, size_t size,
 					      enum dma_data_direction dir)
@@ -254,6 +254,10 @@ static __always_inline bool io_bounce_may_map(struct io_bounce *bounce, size_t s
 
 	if (!bounce)
 		return false;
+	/* The checker counts what it does not see. */
+	if (IS_ENABLED(CONFIG_IOMMU_BOUNCE_CHECK) &&
+	    static_branch_unlikely(&io_bounce_check_key))
+		return true;
 	if (likely(!io_bounce_above_single(&bounce->limit, size, dir)))
 		return true;
 	stats = READ_ONCE(bounce->stats);

@@ -27,7 +27,10 @@
 
 #include "io-bounce-limit.h"
 
-/* Mappings of a window. The first ones find cold caches, and do not count. */
+/*
+ * Mappings of a window. The first ones find cold caches, and do not count. Nor do those
+ * that have begun before the first ones have ended.
+ */
 #define WARM		2
 #define SAMPLES		(IO_BOUNCE_NR_SAMPLES - WARM)
 
@@ -47,7 +50,7 @@
 #define PERIOD_MAX	6
 
 /* Mappings among which to look for a kind that is due, and when to look again, in jiffies */
-#define LOOK_MAX	64
+#define LOOK_MAX	1024
 #define LOOK_AGAIN	(HZ / 4)
 
 /* Most bounced mappings, for each CPU, that a direct trial diverts */
@@ -151,6 +154,7 @@ static void limit_timer(struct timer_list *timer)
 
 /* IDs of samples: the upper bits tell windows apart, and 0 is none. */
 #define ID_STEP		16
+static_assert(IO_BOUNCE_NR_SAMPLES <= ID_STEP);
 
 static void open_window(struct io_bounce_window *w, bool bounced, bool trial)
 {
@@ -231,11 +235,13 @@ static void go_direct(struct io_bounce_limit *limit, const struct io_bounce_kind
 	size_t bytes;
 
 	do {
-		clear_bit(kind, limit->bounced);
+		if (test_and_clear_bit(kind, limit->bounced))
+			trace_iommu_bounce_limit(limit, kind, false, kinds[kind].ns);
 		bytes = io_bounce_kind_bytes(limit, kind);
 		kind += IO_BOUNCE_NR_SEGS;
+		/* Those to the device are followed by the smallest from it. */
 	} while (kind < IO_BOUNCE_NR_KINDS && io_bounce_kind_bytes(limit, kind) > bytes &&
-		 !kinds[kind].ns[false]);
+		 !(kinds[kind].ns[false] && kinds[kind].ns[true]));
 }
 
 /* A round has ended: which way from now on? */
@@ -255,11 +261,12 @@ static void decide(struct io_bounce_limit *limit, unsigned int kind,
 	if (k->wins < 2 && other >= ns / 2)
 		return;
 	k->wins = 0;
-	if (bounced)
+	if (bounced) {
 		go_direct(limit, limit->measure->kinds, kind);
-	else
+	} else {
 		set_bit(kind, limit->bounced);
-	trace_iommu_bounce_limit(limit, kind, !bounced, k->ns);
+		trace_iommu_bounce_limit(limit, kind, true, k->ns);
+	}
 }
 
 static void end_round(struct io_bounce_limit *limit, struct io_bounce_measure *m)
@@ -295,13 +302,18 @@ static void end_window(struct io_bounce_limit *limit, struct io_bounce_measure *
 		end_round(limit, m);
 }
 
-static void add_sample(struct io_bounce_limit *limit, struct io_bounce_measure *m, u32 ns)
+static void add_sample(struct io_bounce_limit *limit, struct io_bounce_measure *m,
+		       unsigned int index)
 {
 	struct io_bounce_window *w = &m->window;
+	u32 ns = w->ns[index];
 
 	WRITE_ONCE(w->progress, now());
-	if (++w->samples <= WARM)
+	if (!(w->counted & BIT(index))) {
+		w->samples = min(w->samples + 1, WARM);
 		return;
+	}
+	w->samples++;
 	w->sum += ns;
 	if (ns > w->longest[1])
 		w->longest[1] = ns;
@@ -330,6 +342,10 @@ static u16 begin_sample(struct io_bounce_limit *limit,
 		return 0;
 	index = ffz(w->timing);
 	WRITE_ONCE(w->timing, w->timing | BIT(index));
+	if (w->samples < WARM)
+		w->counted &= ~BIT(index);
+	else
+		w->counted |= BIT(index);
 	w->ns[index] = 0;
 	if (w->trial)
 		WRITE_ONCE(w->mapped, READ_ONCE(w->mapped) + 1);
@@ -348,7 +364,7 @@ static bool wants(struct io_bounce_limit *limit, const struct io_bounce_measure 
 		       stalled(m, kind);
 	if (due(READ_ONCE(m->kinds[kind].next)))
 		return true;
-	/* Nor is it worth looking for ever. CPUs may race: then some are not counted. */
+	/* CPUs may race: then some are not counted. */
 	looked = READ_ONCE(limit->looked) + 1;
 	WRITE_ONCE(limit->looked, looked);
 	return looked >= LOOK_MAX;
@@ -470,17 +486,19 @@ void io_bounce_sample_end(struct io_bounce_limit *limit, u16 sample, u64 start,
 		return;
 	WRITE_ONCE(w->timing, w->timing & ~BIT(sum - w->ns));
 	if (valid)
-		add_sample(limit, limit->measure, *sum);
-	else if (w->trial)
+		add_sample(limit, limit->measure, sum - w->ns);
+	else if (w->trial && READ_ONCE(w->mapped))
 		WRITE_ONCE(w->mapped, READ_ONCE(w->mapped) - 1);
 }
 
 static void set_limit(struct io_bounce_limit *limit, bool automatic, size_t max)
 {
+	struct io_bounce_measure *m = READ_ONCE(limit->measure);
+
 	WRITE_ONCE(limit->automatic, automatic);
 	WRITE_ONCE(limit->max, max);
-	if (limit->measure)
-		close_round(&limit->measure->window);
+	if (m)
+		close_round(&m->window);
 	WRITE_ONCE(limit->armed, false);
 }
 
@@ -501,6 +519,8 @@ static void all_kinds_due(struct io_bounce_measure *m)
 	unsigned int kind;
 
 	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++) {
+		WRITE_ONCE(m->kinds[kind].ns[false], 0);
+		WRITE_ONCE(m->kinds[kind].ns[true], 0);
 		m->kinds[kind].wins = 0;
 		m->kinds[kind].period = 0;
 		WRITE_ONCE(m->kinds[kind].next, now());
@@ -515,15 +535,19 @@ static void all_kinds_due(struct io_bounce_measure *m)
  */
 void io_bounce_limit_auto(struct io_bounce_limit *limit, size_t start, size_t max)
 {
+	struct io_bounce_measure *m;
 	unsigned int kind;
 
 	guard(raw_spinlock_irqsave)(&limit->lock);
 	set_limit(limit, true, max);
+	/* Not of kinds that are all above @max: these are never measured. */
 	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++)
 		assign_bit(kind, limit->bounced,
-			   io_bounce_kind_bytes(limit, kind) <= start);
-	if (limit->measure)
-		all_kinds_due(limit->measure);
+			   io_bounce_kind_bytes(limit, kind) <= start &&
+			   io_bounce_kind_bytes(limit, kind) / 2 < max);
+	m = READ_ONCE(limit->measure);
+	if (m)
+		all_kinds_due(m);
 	arm(limit);
 }
 

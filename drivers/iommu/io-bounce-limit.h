@@ -46,9 +46,10 @@ struct io_bounce_kind {
  * @bounced: they are bounced, otherwise mapped directly
  * @trial: that is the way that is not in use
  * @kind: index of the kind
- * @samples: how many were timed
+ * @samples: how many were timed, from the first ones on that have begun warm
  * @first: ID of a sample that is in @ns[0]; each window has others
  * @timing: a bit for each entry of @ns: a mapping is being timed
+ * @counted: the same: it counts, because it has not begun among the first ones
  * @progress: in jiffies: when the last sample ended
  * @ns: time of these samples so far
  * @sum: time of the samples that ended
@@ -63,6 +64,7 @@ struct io_bounce_window {
 	u8 samples;
 	u16 first;
 	u16 timing;
+	u16 counted;
 	u32 progress;
 	u32 ns[IO_BOUNCE_NR_SAMPLES];
 	u64 sum;
@@ -94,7 +96,7 @@ struct io_bounce_measure {
  * @work: has io_bounce_limit_alloc() called
  * @lock: protects all but @measure, @mgr and @work; the fast path reads without it
  * @timer: sets @armed
- * @looked: mappings since then of kinds that are not due
+ * @looked: mappings of kinds that were not due, since @armed was set
  * @rounds: how often both ways were measured
  */
 struct io_bounce_limit {

@@ -643,7 +643,7 @@ int io_bounce_iova_link(struct device *dev, struct dma_iova_state *state,
 	u16 sample;
 
 	/* Only the first range may begin within a granule. */
-	if (offset && phys & mask)
+	if (WARN_ON_ONCE(offset && phys & mask))
 		return -EIO;
 	if (!size)
 		return 0;

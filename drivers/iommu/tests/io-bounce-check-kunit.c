@@ -1502,6 +1502,9 @@ static void check_counts_what_is_not_bounced(struct kunit *test)
 					      DMA_TO_DEVICE, 0, t->bounce),
 			DMA_MAPPING_ERROR);
 	KUNIT_EXPECT_EQ(test, io_bounce_check_escapes() - escapes, 2);
+	/* Nor does dma-iommu.c map it by itself. */
+	atomic_set(&t->bounce->early[IO_BOUNCE_DIRECT_LIMIT], IO_BOUNCE_EARLY_MAX);
+	KUNIT_EXPECT_TRUE(test, io_bounce_may_map(t->bounce, SZ_4M, DMA_TO_DEVICE));
 }
 
 /* A driver forgot mappings, and its device is gone: nobody finds them any more. */

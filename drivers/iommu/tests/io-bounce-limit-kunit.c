@@ -336,10 +336,45 @@ static void limit_assumes_larger_are_direct(struct kunit *test)
 	round_to(test, SZ_16K, TWICE, BASE);
 	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_16K));
 
-	/* The last kind of all */
-	round_of(test, LIMIT_MAX, 17, DMA_FROM_DEVICE, TWICE, BASE);
-	round_of(test, LIMIT_MAX, 17, DMA_FROM_DEVICE, BASE, TWICE);
-	KUNIT_EXPECT_FALSE(test, bounced(t, LIMIT_MAX, 17, DMA_FROM_DEVICE));
+	/* None larger is measured: up to the last one in that direction */
+	io_bounce_limit_auto(&t->limit, SZ_1M, SZ_1M);
+	round_of(test, SZ_64K, 17, DMA_TO_DEVICE, BASE, TWICE);
+	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_1M, 17, DMA_TO_DEVICE));
+	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_4K, 17, DMA_FROM_DEVICE));
+	round_of(test, SZ_64K, 17, DMA_FROM_DEVICE, BASE, TWICE);
+	KUNIT_EXPECT_FALSE(test, bounced(t, SZ_1M, 17, DMA_FROM_DEVICE));
+	KUNIT_EXPECT_TRUE(test, bounced(t, SZ_4K, 1, DMA_TO_DEVICE));
+}
+
+/* What was measured only one way, or before the limit was set again, says nothing. */
+static void limit_assumes_so_unless_both_were_measured(struct kunit *test)
+{
+	struct limit_test *t = test->priv;
+	struct io_bounce_verdict verdict;
+	const u64 ns[] = { BASE, BASE };
+	int i;
+
+	/* Directly, ten times; then mappings stay. */
+	wait_for_round(t);
+	for (i = 0; i < 10; i++)
+		map_ns(t, SZ_8K, 1, DMA_TO_DEVICE, ns);
+	verdict = decide(t, SZ_8K, 1, DMA_TO_DEVICE);
+	KUNIT_ASSERT_TRUE(test, verdict.sample && verdict.bounce);
+	window(t)->progress -= 2 * HZ;
+	round_to(test, SZ_4K, BASE, TWICE);
+	KUNIT_EXPECT_FALSE(test, to_device(t, SZ_8K));
+	KUNIT_EXPECT_EQ(test, t->limit.top_single[DMA_TO_DEVICE], 0);
+
+	round_to(test, SZ_8K, BASE, TWICE);
+	io_bounce_limit_auto(&t->limit, LIMIT_START, LIMIT_MAX);
+	round_to(test, SZ_4K, BASE, TWICE);
+	KUNIT_EXPECT_EQ(test, t->limit.top_single[DMA_TO_DEVICE], 0);
+
+	/* Nor do kinds count that are too large to be measured. */
+	io_bounce_limit_auto(&t->limit, SZ_64K, SZ_8K);
+	round_to(test, SZ_8K, BASE, BASE / 4);
+	round_to(test, SZ_8K, BASE, TWICE);
+	KUNIT_EXPECT_EQ(test, t->limit.top_single[DMA_TO_DEVICE], SZ_4K);
 }
 
 /* Above everything that is bounced, nothing else is looked at. */
@@ -419,33 +454,38 @@ static void limit_bounces_only_samples(struct kunit *test)
 static void limit_times_several_at_once(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
-	u16 samples[IO_BOUNCE_NR_SAMPLES + 1];
+	u16 samples[IO_BOUNCE_NR_SAMPLES], last;
 	struct io_bounce_kind *kind;
 	int i;
 
 	wait_for_round(t);
+	/* Those that begin before two have ended do not count. */
 	for (i = 0; i < IO_BOUNCE_NR_SAMPLES; i++)
 		samples[i] = decide(t, SZ_64K, 1, DMA_TO_DEVICE).sample;
-	for (i = 0; i < IO_BOUNCE_NR_SAMPLES; i++)
+	for (i = IO_BOUNCE_NR_SAMPLES - 1; i > 0; i--)
+		io_bounce_sample_end(&t->limit, samples[i], io_bounce_clock() - 99 * BASE, true);
+	KUNIT_EXPECT_EQ(test, window(t)->samples, 2);
+	last = samples[0];
+
+	for (i = 0; i < 9; i++)
+		samples[i] = decide(t, SZ_64K, 1, DMA_TO_DEVICE).sample;
+	for (i = 0; i < 9; i++)
 		io_bounce_sample_add(&t->limit, samples[i], io_bounce_clock() - i * BASE);
-	for (i = 0; i < IO_BOUNCE_NR_SAMPLES; i++)
-		KUNIT_EXPECT_EQ(test, (window(t)->ns[i] + BASE / 2) / BASE, i);
 	kind = &t->limit.measure->kinds[window(t)->kind];
-	/* Last begun, first ended; the first two do not count, nor do the longest. */
-	for (i = IO_BOUNCE_NR_SAMPLES - 1; i >= 0; i--) {
+	/* Last begun, first ended; 8 and 7 are the longest, 6 to 1 count. */
+	for (i = 8; i > 0; i--) {
 		KUNIT_EXPECT_EQ(test, kind->ns[true], 0);
 		io_bounce_sample_end(&t->limit, samples[i], io_bounce_clock(), true);
-		if (i == 5)
-			samples[IO_BOUNCE_NR_SAMPLES] =
-				decide(t, SZ_64K, 1, DMA_TO_DEVICE).sample;
 	}
-	KUNIT_EXPECT_GE(test, kind->ns[true], 2 * BASE);
-	KUNIT_EXPECT_LT(test, kind->ns[true], 3 * BASE + BASE / 2);
-	/* The other way is next. */
+	KUNIT_EXPECT_GE(test, kind->ns[true], 3 * BASE + BASE / 2);
+	KUNIT_EXPECT_LT(test, kind->ns[true], 4 * BASE);
+
+	/* The other way is next. What is left has another ID. */
 	KUNIT_EXPECT_FALSE(test, window(t)->bounced);
-	KUNIT_ASSERT_NE(test, samples[IO_BOUNCE_NR_SAMPLES], 0);
-	for (i = 0; i <= IO_BOUNCE_NR_SAMPLES; i++)
-		io_bounce_sample_end(&t->limit, samples[i], 0, true);
+	for (i = 0; i < IO_BOUNCE_NR_SAMPLES; i++)
+		KUNIT_EXPECT_NE(test, decide(t, SZ_64K, 1, DMA_TO_DEVICE).sample, 0);
+	io_bounce_sample_end(&t->limit, samples[0], 0, true);
+	io_bounce_sample_end(&t->limit, last, 0, true);
 	KUNIT_EXPECT_EQ(test, window(t)->samples, 0);
 }
 
@@ -574,8 +614,8 @@ static void limit_waits_for_slow_devices(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, to_device(t, SZ_64K));
 }
 
-/* Nothing is due: after some mappings, the fast path has its limit back. */
-static void limit_stops_to_look(struct kunit *test)
+/* Nothing is due: after 1024 mappings, the fast path has its limit back. */
+static void limit_stops_looking(struct kunit *test)
 {
 	struct limit_test *t = test->priv;
 	unsigned int kind;
@@ -584,7 +624,7 @@ static void limit_stops_to_look(struct kunit *test)
 	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++)
 		t->limit.measure->kinds[kind].next = jiffies + HZ;
 	t->limit.timer.function(&t->limit.timer);
-	for (i = 0; i < 63; i++) {
+	for (i = 0; i < 1023; i++) {
 		KUNIT_EXPECT_TRUE(test, to_device(t, SZ_4K));
 		KUNIT_EXPECT_EQ(test, t->limit.bytes[DMA_TO_DEVICE], 0);
 	}
@@ -708,6 +748,7 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(limit_knows_kinds_apart),
 	KUNIT_CASE(limit_of_the_fast_path),
 	KUNIT_CASE(limit_assumes_larger_are_direct),
+	KUNIT_CASE(limit_assumes_so_unless_both_were_measured),
 	KUNIT_CASE(limit_of_the_direct_path),
 	KUNIT_CASE(limit_diverts_all_to_the_iommu),
 	KUNIT_CASE(limit_bounces_only_samples),
@@ -718,7 +759,7 @@ static struct kunit_case limit_cases[] = {
 	KUNIT_CASE(limit_gives_up_what_stays),
 	KUNIT_CASE(limit_yields_to_another_kind),
 	KUNIT_CASE(limit_waits_for_slow_devices),
-	KUNIT_CASE(limit_stops_to_look),
+	KUNIT_CASE(limit_stops_looking),
 	KUNIT_CASE(limit_spaces_rounds_by_cost),
 	KUNIT_CASE(limit_spaces_rounds_of_a_kind),
 	KUNIT_CASE(limit_fixed_never_measures),
