@@ -540,11 +540,9 @@ void io_bounce_limit_auto(struct io_bounce_limit *limit, size_t start, size_t ma
 
 	guard(raw_spinlock_irqsave)(&limit->lock);
 	set_limit(limit, true, max);
-	/* Not of kinds that are all above @max: these are never measured. */
 	for (kind = 0; kind < IO_BOUNCE_NR_KINDS; kind++)
 		assign_bit(kind, limit->bounced,
-			   io_bounce_kind_bytes(limit, kind) <= start &&
-			   io_bounce_kind_bytes(limit, kind) / 2 < max);
+			   io_bounce_kind_bytes(limit, kind) <= start);
 	m = READ_ONCE(limit->measure);
 	if (m)
 		all_kinds_due(m);

@@ -800,6 +800,18 @@ static void bounce_iova_errors(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state, phys, SZ_8K,
 						  SZ_4K, DMA_FROM_DEVICE,
 						  0), -EINVAL);
+	/* Another direction; memory that cannot be copied */
+	kunit_warning_suppress(test) {
+		KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state, phys, 0,
+							  SZ_4K, DMA_TO_DEVICE,
+							  0), -EINVAL);
+		KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state, phys, 0,
+							  SZ_4K, DMA_BIDIRECTIONAL,
+							  0), -EINVAL);
+		KUNIT_EXPECT_EQ(test, io_bounce_iova_link(t->dev, &state, phys, 0,
+							  SZ_4K, DMA_FROM_DEVICE,
+							  DMA_ATTR_MMIO), -EOPNOTSUPP);
+	}
 	/* What was never linked is not copied anywhere. */
 	io_bounce_iova_unlink(t->dev, &state, 0, SZ_8K, DMA_FROM_DEVICE, 0);
 	io_bounce_iova_free(t->dev, &state);

@@ -370,7 +370,7 @@ static void limit_assumes_so_unless_both_were_measured(struct kunit *test)
 	round_to(test, SZ_4K, BASE, TWICE);
 	KUNIT_EXPECT_EQ(test, t->limit.top_single[DMA_TO_DEVICE], 0);
 
-	/* Nor do kinds count that are too large to be measured. */
+	/* Nor are kinds left that are too large to be measured. */
 	io_bounce_limit_auto(&t->limit, SZ_64K, SZ_8K);
 	round_to(test, SZ_8K, BASE, BASE / 4);
 	round_to(test, SZ_8K, BASE, TWICE);
