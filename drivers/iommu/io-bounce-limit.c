@@ -7,11 +7,10 @@
  * that is not in use, and then, back to back, the one in use. The kind changes its way
  * if the other one was faster in two rounds, or twice as fast in one.
  *
- * Mappings are timed until they are unmapped, several at once, so that a round lasts no
- * longer than some of them, and bounced ones find the caches that all would find. A direct
- * one is mapped and unmapped once more for that. While others of its kind would be
- * bounced, these are mapped directly as well, because a lone direct mapping does not
- * contend for the IOMMU.
+ * Several mappings are timed at once, each until it is unmapped, so a round lasts no longer
+ * than a few of them, and the bounced ones do not all use the same slot. A direct one is
+ * mapped and unmapped once more for that. While others of its kind would be bounced, these
+ * are mapped directly as well, because a lone direct mapping does not contend for the IOMMU.
  *
  * A timer starts rounds. Their cost decides when the next one is due: they are meant to
  * take 1/SHARE of the time of a CPU. Between rounds, the fast path compares
