@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Test only: on one CPU, per-CPU counters are what they are on x86, one instruction, which
- * no signal can interrupt. User-mode Linux masks signals around them otherwise, which
- * takes several times as long as the rest of a mapping that stays direct.
+ * no signal can interrupt. User-mode Linux masks signals around them otherwise, by
+ * function calls.
  */
 #ifndef __UM_TEST_PERCPU_H
 #define __UM_TEST_PERCPU_H
